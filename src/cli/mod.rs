@@ -1,0 +1,6 @@
+//! Being built.
+
+/// The program.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

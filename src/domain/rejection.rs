@@ -1,0 +1,26 @@
+//! Why a command was refused by a rule. Status codes are the HTTP edge's business.
+
+use super::ids::{Lsn, WorkerId};
+use super::job::JobState;
+use super::worker::FunctionKey;
+
+/// A refusal. The text is for a person and names what is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejection {
+    #[error("worker {0} is not registered")]
+    UnknownWorker(WorkerId),
+    #[error("no job {0}: it was never submitted, or it was retired")]
+    UnknownJob(Lsn),
+    #[error(
+        "no registered worker offers function {} version {} for build system {}",
+        .0.function.name, .0.function.version, .0.build_system
+    )]
+    NoWorker(FunctionKey),
+    #[error("worker {worker} has {open} open jobs; cancel them or let them finish first")]
+    WorkerBusy { worker: WorkerId, open: u64 },
+    /// The job's state forbids it; `what` is the verb, as in "cannot cancel".
+    #[error("cannot {what} job {job}: it is {state}")]
+    WrongState { job: Lsn, state: JobState, what: &'static str },
+    #[error("cannot reschedule job {job}: its limit of {limit} retries is reached")]
+    RetryLimit { job: Lsn, limit: u32 },
+}
