@@ -21,8 +21,8 @@ pub enum Report {
     /// The process started.
     Started { attempt: AttemptRef, sandbox: String },
     /// The process is gone, so its slot can take the next attempt; the outcome is still being
-    /// gathered and follows as [`Report::Finished`].
-    SlotFree,
+    /// gathered and follows as [`Report::Finished`], which frees the slot if this never came.
+    SlotFree { attempt: AttemptRef },
     /// The attempt is over and everything it made is durable in the chunk store. Exactly one per
     /// launch, killed ones included.
     Finished { attempt: AttemptRef, outcome: Outcome, usage: Usage },
