@@ -1,0 +1,1 @@
+//! Compact binary: the object format of the wire.

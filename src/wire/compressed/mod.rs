@@ -1,0 +1,1 @@
+//! Compressed buffers: chunks as they travel.

@@ -1,0 +1,1 @@
+//! Packages: an object and its chunks in one message.

@@ -1,0 +1,1 @@
+//! Values that are written once and rendered as compact binary or as JSON.
