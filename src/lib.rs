@@ -13,6 +13,7 @@ pub mod wire;
 
 pub mod chunks;
 pub mod clock;
+pub mod durable;
 pub mod engine;
 pub mod eventlog;
 pub mod runner;
