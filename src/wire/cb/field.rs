@@ -119,6 +119,15 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// An integer below zero of any size, as the nearest float.
+    #[expect(clippy::cast_precision_loss, reason = "the nearest float is what is asked")]
+    pub fn negative_as_f64(self) -> Option<f64> {
+        if self.kind != Kind::IntegerNegative {
+            return None;
+        }
+        varuint::read(self.value).map(|(value, _)| -1.0 - value as f64)
+    }
+
     /// Floats of either width, and integers that are exact as a double.
     #[expect(clippy::cast_precision_loss, reason = "only integers below 2^53 get there")]
     pub fn as_f64(self) -> Option<f64> {

@@ -1,1 +1,0 @@
-//! Values that are written once and rendered as compact binary or as JSON.
