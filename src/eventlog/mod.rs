@@ -1,15 +1,29 @@
 //! Durable, ordered, append-only: the log.
 
+pub mod codec;
+mod datadir;
+mod error;
+mod hwm;
+pub mod memory;
+mod migrate;
+mod sled;
+
 use std::sync::Arc;
 
 use crate::domain::{Lsn, Record};
+
+pub use self::datadir::{BALLAST_BYTES, DataDir};
+pub use self::error::{Damage, Error, Kind, Source};
+pub use self::memory::MemoryLog;
+pub use self::sled::{OpenOptions, SledLog};
 
 /// The only way records become facts.
 pub trait EventLog: Send {
     /// Appends `records`, whose LSNs follow the last one without a gap.
     ///
     /// When this returns `Ok`, the records survive a power failure, and either all or none of them
-    /// exist. After an `Err` it is unknown whether they do, and the log is poisoned: every later
+    /// exist. After an `Err` of kind [`Kind::Refused`] nothing was written and nothing has changed.
+    /// After any other `Err` it is unknown whether they exist, and the log is poisoned: every later
     /// call fails until the process restarts.
     fn append(&mut self, records: &[Record]) -> Result<(), Error>;
 
@@ -39,12 +53,4 @@ pub trait LogReader: Send + Sync {
 
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;
-}
-
-/// What can go wrong with the log.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    #[error("the log is poisoned by an earlier failure; restart to recover")]
-    Poisoned,
 }

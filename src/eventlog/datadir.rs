@@ -1,0 +1,162 @@
+//! The data directory: who has it, what is where, and room on its disk.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::durable::{self, Space};
+
+/// Size of the file that is given up to open a full disk again: even opening has to write.
+pub const BALLAST_BYTES: u64 = 64 << 20;
+
+/// A data directory that this process has for itself until the value is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    /// Held, never read: the lock goes with it, even after `kill -9`.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes `root`, creating it where needed. Fails with [`Error::InUse`] when a process has it.
+    pub fn lock(root: &Path) -> Result<Self, Error> {
+        let failed = |doing, path: &Path, error: io::Error| Error::storage(doing, path, error);
+        fs::create_dir_all(root).map_err(|e| failed("create data directory", root, e))?;
+        // Absolute, so that what we print and hand to workers holds in any working directory.
+        let root = root.canonicalize().map_err(|e| failed("find data directory", root, e))?;
+        let path = root.join("LOCK");
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| failed("open lock file", &path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // Only to tell the operator; its owner may be writing it just now.
+                let _ = (&mut lock).take(16).read_to_string(&mut pid);
+                return Err(Error::InUse { path: root, pid: pid.trim().parse().ok() });
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(failed("lock", &path, e)),
+        }
+        // A full disk must not keep the service from starting, so this may fail.
+        let pid = format!("{:<10}\n", std::process::id());
+        if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all_at(pid.as_bytes(), 0)) {
+            tracing::warn!(path = %path.display(), %error, "cannot note the process id");
+        }
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// The directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The log's database.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// The chunk store.
+    pub fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
+    /// Disposable states of the views.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// Folders of attempts under way.
+    pub fn attempts(&self) -> PathBuf {
+        self.root.join("attempts")
+    }
+
+    /// The high-water file.
+    pub(super) fn hwm(&self) -> PathBuf {
+        self.root.join("hwm")
+    }
+
+    /// Room on its disk. New work is refused when [`Space::has_room`] says so.
+    pub fn space(&self) -> Result<Space, Error> {
+        Space::of(&self.root)
+            .map_err(|error| Error::storage("ask for free space of", &self.root, error))
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
+    }
+
+    /// Whether the ballast is there in full.
+    pub fn has_ballast(&self) -> bool {
+        fs::metadata(self.ballast()).is_ok_and(|meta| meta.len() == BALLAST_BYTES)
+    }
+
+    /// Gives up the ballast. False when there was none.
+    pub(super) fn drop_ballast(&self) -> bool {
+        fs::remove_file(self.ballast()).is_ok() && durable::fsync_dir(&self.root).is_ok()
+    }
+
+    /// Puts the ballast back where twice its size is free. Failing to is no error: the next call
+    /// tries again.
+    pub fn keep_ballast(&self) {
+        let room = Space::of(&self.root).is_ok_and(|space| space.has_room(2 * BALLAST_BYTES));
+        if !room || self.has_ballast() {
+            return;
+        }
+        let path = self.ballast();
+        if let Err(error) = fill(&path) {
+            tracing::warn!(path = %path.display(), %error, "cannot set disk space aside");
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Reserves blocks; where the file system can't, writes them.
+fn fill(path: &Path) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let length = i64::try_from(BALLAST_BYTES).unwrap_or(i64::MAX);
+    let mode = nix::fcntl::FallocateFlags::empty();
+    match nix::fcntl::fallocate(&file, mode, 0, length) {
+        Ok(()) => {}
+        Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::ENOSYS) => {
+            io::copy(&mut io::repeat(0).take(BALLAST_BYTES), &mut file)?;
+            file.flush()?;
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventlog::Kind;
+
+    #[test]
+    fn a_second_owner_is_told_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::lock(dir.path()).unwrap();
+        let refused = DataDir::lock(dir.path()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::InUse);
+        let text = refused.to_string();
+        assert!(text.contains(&format!("already running (pid {})", std::process::id())), "{text}");
+        drop(first);
+        DataDir::lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_ballast_comes_back_after_it_was_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::lock(dir.path()).unwrap();
+        assert!(!data.has_ballast() && !data.drop_ballast());
+        data.keep_ballast();
+        assert!(data.has_ballast());
+        assert!(data.drop_ballast() && !data.has_ballast());
+    }
+}

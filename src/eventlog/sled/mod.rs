@@ -1,0 +1,152 @@
+//! The log in a sled database of its own.
+
+mod guard;
+mod open;
+mod reader;
+
+use std::sync::Arc;
+
+use self::open::Database;
+use self::reader::SledReader;
+use super::codec::{Chain, Encoder};
+use super::hwm::{HighWater, Mark};
+use super::{DataDir, Error, EventLog, LogReader};
+use crate::domain::{Lsn, Record};
+use crate::durable::Barrier;
+
+pub use self::open::OpenOptions;
+
+/// The log on disk. One per data directory, which it holds on to.
+pub struct SledLog {
+    dir: Arc<DataDir>,
+    events: ::sled::Tree,
+    reader: Arc<SledReader>,
+    barrier: Barrier,
+    mark: HighWater,
+    encoder: Encoder,
+    last: Mark,
+    poisoned: bool,
+    /// Calls of `sync_mark` until it looks for room for the ballast again.
+    ballast_in: u32,
+}
+
+/// How many calls of `sync_mark`, which come every second, are between two looks for free space.
+const BALLAST_EVERY: u32 = 60;
+
+impl SledLog {
+    /// Opens the log in `dir`, creating it when there is none, and checks every record: positions,
+    /// chain, encoding, and that the end is not before what was acknowledged. Each record is handed
+    /// to `each` in order, so that the views are built from the same reading; an error of `each`
+    /// ends the opening as [`super::Damage::Rejected`].
+    pub fn open<E: Into<super::error::Source>>(
+        dir: &Arc<DataDir>,
+        options: OpenOptions,
+        mut each: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<Self, Error> {
+        let Database { db, events } = open::database(dir)?;
+        let path = dir.log();
+        // Also makes durable what a killed process wrote and we are about to show.
+        let barrier =
+            Barrier::of(&path).map_err(|error| Error::storage("make durable", &path, error))?;
+        let stored = open::stored_mark(dir, options)?;
+        let last = open::verify(&path, &events, stored.as_ref().map(|(_, mark)| *mark), &mut each)?;
+        let mark = open::settle_mark(dir, options, stored, last)?;
+        dir.keep_ballast();
+        let reader = Arc::new(SledReader::new(Arc::clone(dir), db, events.clone()));
+        Ok(Self {
+            dir: Arc::clone(dir),
+            events,
+            reader,
+            barrier,
+            mark,
+            encoder: Encoder::default(),
+            last,
+            poisoned: false,
+            ballast_in: BALLAST_EVERY,
+        })
+    }
+
+    /// The last record, [`Lsn::ZERO`] when there is none.
+    pub const fn last(&self) -> Lsn {
+        self.last.lsn
+    }
+
+    /// Whether the file system writes through, so that a power cut can't leave the database
+    /// unopenable (see [`crate::durable`]).
+    pub const fn is_write_through(&self) -> bool {
+        self.barrier.is_write_through()
+    }
+
+    /// Encodes all of `records` before anything is written.
+    fn encode(&mut self, records: &[Record]) -> Result<(::sled::Batch, Mark), Error> {
+        let mut batch = ::sled::Batch::default();
+        let mut last = self.last;
+        for record in records {
+            let expected = last.lsn.next();
+            if record.lsn != expected {
+                return Err(Error::OutOfOrder { lsn: record.lsn, expected });
+            }
+            let (value, chain) = self.encoder.encode(record, last.chain)?;
+            batch.insert(&record.lsn.to_key(), value);
+            last = Mark { lsn: record.lsn, chain };
+        }
+        Ok((batch, last))
+    }
+
+    fn commit(&mut self, batch: ::sled::Batch, last: Mark) -> Result<(), super::error::Source> {
+        // One tree, so all or nothing.
+        self.events.apply_batch(batch)?;
+        self.events.flush()?;
+        // sled's flush leaves data in the drive's cache and the file's size in memory.
+        self.barrier.wait()?;
+        self.mark.write(last)?;
+        Ok(())
+    }
+}
+
+impl EventLog for SledLog {
+    fn append(&mut self, records: &[Record]) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (batch, last) = self.encode(records)?;
+        // Set before writing, so that a panic of sled poisons too.
+        self.poisoned = true;
+        self.commit(batch, last)
+            .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
+        self.last = last;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.reader) as Arc<dyn LogReader>
+    }
+
+    fn sync_mark(&mut self) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        self.ballast_in -= 1;
+        if self.ballast_in == 0 {
+            self.ballast_in = BALLAST_EVERY;
+            self.dir.keep_ballast();
+        }
+        self.mark.sync().map_err(|error| {
+            self.poisoned = true;
+            Error::storage("sync the high-water file", &self.dir.hwm(), error)
+        })
+    }
+}
+
+/// The record in `value`; an error names the log.
+fn decoded(path: &std::path::Path, lsn: Lsn, value: &[u8]) -> Result<(Record, Chain), Error> {
+    super::codec::decode(lsn, value)
+        .map_err(|source| Error::damaged(path, super::Damage::Record { lsn, source }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Opening the log: what sled needs around it to start after anything, and the checks.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::guard::{self, Panicked};
+use crate::domain::{Lsn, Record};
+use crate::durable::{self, Barrier};
+use crate::eventlog::codec::Chain;
+use crate::eventlog::error::Source;
+use crate::eventlog::hwm::{HighWater, Mark};
+use crate::eventlog::migrate;
+use crate::eventlog::{Damage, DataDir, Error};
+
+/// What the operator may change about opening a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OpenOptions {
+    /// Go on with what is left when acknowledged records are gone.
+    pub accept_lost_history: bool,
+}
+
+/// An open database with the current schema.
+pub(super) struct Database {
+    pub(super) db: ::sled::Db,
+    pub(super) events: ::sled::Tree,
+}
+
+/// Opens the database of `dir`, creating it when there is none.
+pub(super) fn database(dir: &DataDir) -> Result<Database, Error> {
+    let path = dir.log();
+    if !path.exists() {
+        create(dir, &path)?;
+    }
+    tidy(&path).map_err(|error| Error::storage("tidy up", &path, error))?;
+    let (mut ballast_kept, mut snapshots_kept) = (true, true);
+    loop {
+        match open(&path) {
+            Ok(database) => return Ok(database),
+            Err(Failure::Full(_)) if ballast_kept && dir.drop_ballast() => {
+                tracing::warn!(path = %path.display(), "disk full, opening on the space set aside");
+                ballast_kept = false;
+            }
+            Err(Failure::Unreadable(source)) if snapshots_kept && set_snapshots_aside(&path) => {
+                tracing::warn!(
+                    path = %path.display(), error = %source,
+                    "cannot open the log, trying once more without the engine's own snapshot"
+                );
+                snapshots_kept = false;
+            }
+            Err(failure) => return Err(failure.into_error(&path)),
+        }
+    }
+}
+
+/// Makes an empty database under another name first, so that a crash leaves all of it or nothing.
+fn create(dir: &DataDir, path: &Path) -> Result<(), Error> {
+    let unfinished = dir.root().join("log.new");
+    let failed = |error: io::Error| Error::storage("create", path, error);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    durable::prepare_database(&unfinished).map_err(failed)?;
+    let database = open(&unfinished).map_err(|failure| failure.into_error(path))?;
+    Barrier::of(&unfinished).map_err(failed)?;
+    drop(database);
+    fs::rename(&unfinished, path).and_then(|()| durable::fsync_dir(dir.root())).map_err(failed)
+}
+
+/// Removes what a kill in the middle of writing a snapshot leaves: sled refuses to open beside it.
+fn tidy(path: &Path) -> io::Result<()> {
+    durable::prepare_database(path)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?.path();
+        if entry.extension().is_some_and(|ext| ext == "generating") {
+            fs::remove_file(entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves sled's snapshots out of its sight; it then reads its whole file. False when there were
+/// none. The `db` file is never touched.
+fn set_snapshots_aside(path: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(path) else { return false };
+    let snapshots: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("snap."))
+        .map(|entry| entry.path())
+        .collect();
+    !snapshots.is_empty()
+        && snapshots.iter().all(|snapshot| {
+            let name = snapshot.file_name().unwrap_or_default().to_string_lossy();
+            fs::rename(snapshot, path.join(format!("unread-{name}"))).is_ok()
+        })
+}
+
+/// Why one try at opening failed.
+enum Failure {
+    Full(Source),
+    Io(Source),
+    Unreadable(Source),
+    Damaged(Damage),
+    TooNew(u32),
+}
+
+impl Failure {
+    fn into_error(self, path: &Path) -> Error {
+        match self {
+            Self::Full(source) | Self::Io(source) => Error::storage("open", path, source),
+            Self::Unreadable(source) => Error::damaged(path, Damage::Database { source }),
+            Self::Damaged(damage) => Error::damaged(path, damage),
+            Self::TooNew(found) => {
+                Error::TooNew { path: path.to_owned(), found, known: migrate::SCHEMA }
+            }
+        }
+    }
+}
+
+impl From<::sled::Error> for Failure {
+    fn from(error: ::sled::Error) -> Self {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        match &error {
+            ::sled::Error::Io(io) if full.contains(&io.kind()) => Self::Full(error.into()),
+            ::sled::Error::Io(_) => Self::Io(error.into()),
+            _ => Self::Unreadable(error.into()),
+        }
+    }
+}
+
+impl From<Panicked> for Failure {
+    fn from(panic: Panicked) -> Self {
+        Self::Unreadable(panic.into())
+    }
+}
+
+/// Opens what is at `path` and brings it to the current schema.
+fn open(path: &Path) -> Result<Database, Failure> {
+    guard::catching(|| {
+        let db = ::sled::Config::new()
+            .path(path)
+            .cache_capacity(64 << 20)
+            // A record is at most 1/128 of a segment, so sled never puts a page into a file of its
+            // own, which it wouldn't sync.
+            .segment_size(512 << 10)
+            .mode(::sled::Mode::LowSpace)
+            .flush_every_ms(Some(500))
+            .use_compression(false)
+            .open()?;
+        match migrate::stored(&db)? {
+            Some(found) if found > migrate::SCHEMA => return Err(Failure::TooNew(found)),
+            None if !migrate::is_new(&db)? => return Err(Failure::Damaged(Damage::NoSchema)),
+            stored => migrate::run(&db, stored)?,
+        }
+        let events = db.open_tree(migrate::EVENTS)?;
+        Ok(Database { db, events })
+    })?
+}
+
+/// The high-water file and what it says, `None` where there is none or the operator doesn't mind.
+pub(super) fn stored_mark(
+    dir: &DataDir,
+    options: OpenOptions,
+) -> Result<Option<(HighWater, Mark)>, Error> {
+    match HighWater::open(&dir.hwm()) {
+        Err(error @ Error::Damaged { .. }) if options.accept_lost_history => {
+            tracing::warn!(error = %error, "going on with what is left of the log");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// Reads the whole log; the last record's mark.
+pub(super) fn verify<E: Into<Source>>(
+    path: &Path,
+    events: &::sled::Tree,
+    acknowledged: Option<Mark>,
+    each: &mut impl FnMut(Record) -> Result<(), E>,
+) -> Result<Mark, Error> {
+    let damaged = |damage| Error::damaged(path, damage);
+    let mut entries = events.iter();
+    let mut last = Mark::START;
+    loop {
+        let entry = guard::catching(|| entries.next())
+            .map_err(|source| damaged(Damage::Database { source: source.into() }))?;
+        let Some(entry) = entry else { return Ok(last) };
+        let (key, value) = entry.map_err(|error| Failure::from(error).into_error(path))?;
+        let lsn = key.as_ref().try_into().map(|key| Lsn(u64::from_be_bytes(key)));
+        let lsn = lsn.map_err(|_| damaged(Damage::Key(key.len())))?;
+        let expected = last.lsn.next();
+        if lsn != expected {
+            return Err(damaged(Damage::Gap { expected, found: lsn }));
+        }
+        let (record, after) = super::decoded(path, lsn, &value)?;
+        if after != last.chain {
+            return Err(damaged(Damage::Chain(lsn)));
+        }
+        last = Mark { lsn, chain: Chain::of(lsn, &value) };
+        if acknowledged.is_some_and(|mark| mark.lsn == lsn && mark.chain != last.chain) {
+            return Err(damaged(Damage::OtherHistory { lsn }));
+        }
+        each(record).map_err(|source| damaged(Damage::Rejected { lsn, source: source.into() }))?;
+    }
+}
+
+/// Compares the log's end with the high-water mark and moves the mark there.
+pub(super) fn settle_mark(
+    dir: &DataDir,
+    options: OpenOptions,
+    stored: Option<(HighWater, Mark)>,
+    last: Mark,
+) -> Result<HighWater, Error> {
+    let path = dir.hwm();
+    let Some((mut file, mark)) = stored else {
+        if last != Mark::START {
+            tracing::warn!(path = %path.display(), last = last.lsn.0, "no high-water file, so the end of the log is not checked");
+        }
+        return HighWater::create(&path, last);
+    };
+    if mark.lsn > last.lsn {
+        let damage = Damage::LostHistory { last: last.lsn, mark: mark.lsn };
+        if !options.accept_lost_history {
+            return Err(Error::damaged(&dir.log(), damage));
+        }
+        tracing::warn!(%damage, "going on with what is left of the log");
+        return HighWater::create(&path, last);
+    }
+    if mark.lsn < last.lsn {
+        file.write(last)
+            .and_then(|()| file.sync())
+            .map_err(|error| Error::storage("write the high-water file", &path, error))?;
+    }
+    Ok(file)
+}

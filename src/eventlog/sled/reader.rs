@@ -1,0 +1,62 @@
+//! Reading the log beside its writer.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::decoded;
+use crate::domain::{Lsn, Record};
+use crate::eventlog::{DataDir, Error, LogReader};
+
+/// Shares the database with the writer.
+pub(super) struct SledReader {
+    dir: Arc<DataDir>,
+    /// Keeps the database open as long as somebody reads.
+    _db: ::sled::Db,
+    events: ::sled::Tree,
+}
+
+impl SledReader {
+    pub(super) fn new(dir: Arc<DataDir>, db: ::sled::Db, events: ::sled::Tree) -> Self {
+        Self { dir, _db: db, events }
+    }
+
+    fn record(&self, lsn: Lsn, value: &[u8]) -> Result<Record, Error> {
+        decoded(&self.dir.log(), lsn, value).map(|(record, _)| record)
+    }
+
+    fn failed(&self, error: ::sled::Error) -> Error {
+        Error::storage("read", &self.dir.log(), error)
+    }
+}
+
+impl LogReader for SledReader {
+    fn get(&self, lsn: Lsn) -> Result<Option<Record>, Error> {
+        let value = self.events.get(lsn.to_key()).map_err(|error| self.failed(error))?;
+        value.map(|value| self.record(lsn, &value)).transpose()
+    }
+
+    fn scan(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> Box<dyn Iterator<Item = Result<Record, Error>> + Send + '_> {
+        // sled panics on a range that ends before it starts.
+        if from > to {
+            return Box::new(std::iter::empty());
+        }
+        let range = self.events.range(from.to_key()..=to.to_key());
+        Box::new((from.0..).map(Lsn).zip(range).map(|(lsn, entry)| {
+            let (_, value) = entry.map_err(|error| self.failed(error))?;
+            self.record(lsn, &value)
+        }))
+    }
+
+    fn first(&self) -> Lsn {
+        Lsn::FIRST
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(self.dir.log()) else { return 0 };
+        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+    }
+}
