@@ -11,4 +11,5 @@ pub mod descriptor;
 pub mod json;
 pub mod output;
 pub mod package;
+pub mod schema;
 pub mod value;

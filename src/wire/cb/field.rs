@@ -63,6 +63,11 @@ impl<'a> Field<'a> {
         Self { kind: Kind::Object, name: None, value: &[0] }
     }
 
+    /// A null without a name.
+    pub const fn null() -> Self {
+        Self { kind: Kind::Null, name: None, value: &[] }
+    }
+
     /// What the value is.
     pub const fn kind(self) -> Kind {
         self.kind
