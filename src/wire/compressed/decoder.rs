@@ -111,6 +111,12 @@ impl Decoder {
         self.advance(input).inspect_err(|error| self.state = State::Failed(error.clone()))
     }
 
+    /// Memory taken for bytes, beside what the Oodle library holds.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.gathered.capacity() + self.unpacked.capacity() + self.table.capacity() * 4
+    }
+
     /// The block that the last [`Step::Unpacked`] announced.
     pub(in crate::wire) fn unpacked(&self) -> &[u8] {
         &self.unpacked

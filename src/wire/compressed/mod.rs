@@ -24,9 +24,12 @@ mod error;
 mod header;
 mod io;
 mod oodle;
+mod oodle_arrays;
 mod oodle_scan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_oodle;
 
 pub use decoder::{Decoder, decode};
 pub(super) use decoder::{Step, split_off};

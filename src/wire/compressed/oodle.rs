@@ -9,7 +9,7 @@ use super::{BlockError, oodle_scan};
 /// Unpacks Oodle blocks. Keeps the library's working memory (768 KiB) between blocks.
 #[derive(Default)]
 pub(super) struct Oodle {
-    extractor: Option<Extractor>,
+    extractor: Option<Box<Extractor>>,
 }
 
 impl Oodle {
@@ -24,7 +24,7 @@ impl Oodle {
         unpacked.clear();
         unpacked.resize(raw, 0);
         // Dropped on every way out but the good one: after an error or a panic its state means nothing.
-        let mut extractor = self.extractor.take().unwrap_or_else(Extractor::new);
+        let mut extractor = self.extractor.take().unwrap_or_else(|| Box::new(Extractor::new()));
         // The library indexes and asserts its way through damaged data, so a panic is one of its answers.
         let result = catch_unwind(AssertUnwindSafe(|| extractor.read_from_slice(packed, unpacked)));
         let found = match result {

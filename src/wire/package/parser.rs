@@ -142,6 +142,14 @@ impl Parser {
         Err(Error::Truncated { offset: self.offset, missing })
     }
 
+    /// Memory taken for bytes and table.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.gathered.capacity()
+            + self.root.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+    }
+
     fn advance(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
         loop {
             match &mut self.state {

@@ -19,8 +19,8 @@ pub(super) struct Payload {
 }
 
 enum Body {
-    Plain(blake3::Hasher),
-    Compressed(Decoder),
+    Plain(Box<blake3::Hasher>),
+    Compressed(Box<Decoder>),
 }
 
 impl Payload {
@@ -35,12 +35,12 @@ impl Payload {
         let body = if entry.compressed {
             let own = if index == 0 { limits.root_bytes_max } else { limits.attachment_bytes_max };
             let raw_bytes_max = own.min(limits.raw_bytes_max.saturating_sub(raw_before));
-            Body::Compressed(Decoder::new(
-                compressed::Limits::raw(raw_bytes_max),
-                Some(entry.payload_bytes),
-            ))
+            {
+                let limits = compressed::Limits::raw(raw_bytes_max);
+                Body::Compressed(Box::new(Decoder::new(limits, Some(entry.payload_bytes))))
+            }
         } else {
-            Body::Plain(blake3::Hasher::new())
+            Body::Plain(Box::default())
         };
         let payload =
             Self { index, entry, offset, left: entry.payload_bytes, raw_before, limits, body };
