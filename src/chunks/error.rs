@@ -1,0 +1,60 @@
+//! What can go wrong with stored bytes.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::ChunkId;
+
+/// Why the chunk store refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The content is not what its name says. Nothing of it is kept.
+    #[error("content of {bytes} bytes hashes to {actual}, not to {expected}")]
+    Mismatch { expected: ChunkId, actual: ChunkId, bytes: u64 },
+    /// No such chunk is held.
+    #[error("chunk {0} is not held")]
+    Missing(ChunkId),
+    /// A held chunk can't be read back. From now on it counts as missing, so that a new upload
+    /// repairs it.
+    #[error("chunk {id} is damaged at byte {offset}: {what}")]
+    Damaged { id: ChunkId, offset: u64, what: String },
+    /// More bytes than pieces can be numbered.
+    #[error("a chunk has at most {max} bytes")]
+    TooLong { max: u64 },
+    /// A generation's directory can't be opened.
+    #[error("cannot open the chunk generation {path}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database failed; the store is poisoned.
+    #[error("cannot {operation}")]
+    Database {
+        operation: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file system failed outside of the database; the store goes on.
+    #[error("cannot {operation}")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// An earlier failure left it unknown what is durable.
+    #[error("the chunk store failed earlier ({0}); restart to recover")]
+    Poisoned(String),
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Missing(_) => io::ErrorKind::NotFound,
+            Error::Mismatch { .. } | Error::Damaged { .. } => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

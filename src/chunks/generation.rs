@@ -1,0 +1,244 @@
+//! One generation: a sled database of pieces and manifests in a directory of its own.
+
+use std::error::Error as StdError;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Error, Options};
+use crate::domain::ChunkId;
+use crate::durable::{self, Barrier};
+
+/// What the database says of one chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Manifest {
+    pub(super) bytes: u64,
+    pub(super) piece_bytes: u32,
+    pub(super) pieces: u32,
+}
+
+impl Manifest {
+    const BYTES: usize = 16;
+
+    /// Of a chunk of `bytes` cut into pieces of `piece_bytes`; none when there would be too many.
+    pub(super) fn of(bytes: u64, piece_bytes: u32) -> Option<Self> {
+        let pieces = u32::try_from(bytes.div_ceil(u64::from(piece_bytes))).ok()?;
+        Some(Self { bytes, piece_bytes, pieces })
+    }
+
+    fn encode(self) -> [u8; Self::BYTES] {
+        let mut value = [0; Self::BYTES];
+        let (bytes, rest) = value.split_at_mut(8);
+        let (piece_bytes, pieces) = rest.split_at_mut(4);
+        bytes.copy_from_slice(&self.bytes.to_be_bytes());
+        piece_bytes.copy_from_slice(&self.piece_bytes.to_be_bytes());
+        pieces.copy_from_slice(&self.pieces.to_be_bytes());
+        value
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let (bytes, rest) = value.split_first_chunk()?;
+        let (piece_bytes, rest) = rest.split_first_chunk()?;
+        let pieces = u32::from_be_bytes(rest.try_into().ok()?);
+        let (bytes, piece_bytes) = (u64::from_be_bytes(*bytes), u32::from_be_bytes(*piece_bytes));
+        (piece_bytes > 0 && bytes.div_ceil(u64::from(piece_bytes)) == u64::from(pieces))
+            .then_some(Self { bytes, piece_bytes, pieces })
+    }
+
+    /// How long piece `index` must be.
+    pub(super) fn piece_len(self, index: u32) -> u64 {
+        let from = u64::from(index) * u64::from(self.piece_bytes);
+        self.bytes.saturating_sub(from).min(u64::from(self.piece_bytes))
+    }
+}
+
+/// An open generation.
+#[derive(Debug)]
+pub(super) struct Generation {
+    db: sled::Db,
+    pieces: sled::Tree,
+    manifests: sled::Tree,
+    barrier: Barrier,
+}
+
+impl Generation {
+    /// Opens the generation in `dir`, creating it when there is none.
+    pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: dir.to_path_buf(), source };
+        durable::prepare_database(dir).map_err(|e| failed(e.into()))?;
+        remove_unfinished_snapshots(dir).map_err(|e| failed(e.into()))?;
+        let db = match open_unlocked(dir, options) {
+            Err(e) if is_corruption(&*e) => {
+                // sled's own snapshot is only a shortcut: without it the log is read in full.
+                set_snapshots_aside(dir).map_err(|e| failed(e.into()))?;
+                open_unlocked(dir, options)
+            }
+            result => result,
+        }
+        .map_err(failed)?;
+        let trees = guard("open the trees of a generation", || {
+            Ok((db.open_tree("pieces")?, db.open_tree("manifests")?))
+        });
+        let (pieces, manifests) = trees.map_err(|e| failed(e.into()))?;
+        let barrier = Barrier::of(dir).map_err(|e| failed(e.into()))?;
+        Ok(Self { db, pieces, manifests, barrier })
+    }
+
+    /// Calls `each` with every manifest.
+    pub(super) fn manifests(&self, mut each: impl FnMut(ChunkId, Manifest)) -> Result<(), Error> {
+        guard("read the manifests", || {
+            for entry in &self.manifests {
+                let (key, value) = entry?;
+                let id = <[u8; 20]>::try_from(&*key).ok();
+                match id.zip(Manifest::decode(&value)) {
+                    Some((id, manifest)) => each(ChunkId(crate::domain::ContentHash(id)), manifest),
+                    None => {
+                        tracing::error!(key = %hex::encode(&key), "ignoring a damaged manifest")
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes consecutive pieces from `first` on, cut from `bytes`. Not durable yet.
+    pub(super) fn write_pieces(
+        &self,
+        id: &ChunkId,
+        first: u32,
+        bytes: &[u8],
+        piece_bytes: u32,
+    ) -> Result<(), Error> {
+        guard("write pieces", || {
+            for (index, piece) in (first..).zip(bytes.chunks(piece_bytes as usize)) {
+                self.pieces.insert(piece_key(id, index), piece)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Drops the pieces `from..to`. Not durable: after a crash they may be there again, unused.
+    pub(super) fn remove_pieces(&self, id: &ChunkId, from: u32, to: u32) -> Result<(), Error> {
+        guard("remove pieces", || {
+            for index in from..to {
+                self.pieces.remove(piece_key(id, index))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One piece, if it is there.
+    pub(super) fn piece(&self, id: &ChunkId, index: u32) -> Result<Option<sled::IVec>, Error> {
+        guard("read a piece", || self.pieces.get(piece_key(id, index)))
+    }
+
+    /// Writes manifests and returns when they, and all pieces written before, are durable.
+    pub(super) fn commit(&self, manifests: &[(ChunkId, Manifest)]) -> Result<(), Error> {
+        guard("commit chunks", || {
+            for (id, manifest) in manifests {
+                self.manifests.insert(id.0.as_bytes(), manifest.encode().as_slice())?;
+            }
+            self.db.flush()?;
+            Ok(())
+        })?;
+        self.barrier
+            .wait()
+            .map_err(|e| Error::Database { operation: "sync chunks", source: e.into() })
+    }
+
+    /// Takes a chunk out of the manifests. Not durable.
+    pub(super) fn forget(&self, id: &ChunkId) -> Result<(), Error> {
+        guard("forget a chunk", || self.manifests.remove(id.0.as_bytes())).map(drop)
+    }
+
+    /// Number of piece entries, by a full scan. For tests and tools.
+    #[cfg(test)]
+    pub(super) fn piece_count(&self) -> usize {
+        self.pieces.len()
+    }
+}
+
+fn piece_key(id: &ChunkId, index: u32) -> [u8; 24] {
+    let mut key = [0; 24];
+    let (name, number) = key.split_at_mut(20);
+    name.copy_from_slice(id.0.as_bytes());
+    number.copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Runs one use of the database. sled panics on some kinds of damage; that must end as an error.
+fn guard<T>(operation: &'static str, action: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(action)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(Error::Database { operation, source: e.into() }),
+        Err(panic) => Err(Error::Database { operation, source: panic_text(&*panic).into() }),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the database panicked: {}", text.as_deref().unwrap_or("without a message"))
+}
+
+type OpenError = Box<dyn StdError + Send + Sync>;
+
+/// How long a handle that was just dropped may still hold the directory's lock.
+const UNLOCK_TRIES: u32 = 200;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
+
+fn open_unlocked(dir: &Path, options: &Options) -> Result<sled::Db, OpenError> {
+    let config = || {
+        sled::Config::new()
+            .path(dir)
+            .cache_capacity(options.cache_bytes)
+            .segment_size(options.segment_bytes)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(Some(500))
+    };
+    for _ in 0..UNLOCK_TRIES {
+        match catch_unwind(AssertUnwindSafe(|| config().open())) {
+            // Threads of an older handle of this very process may be a moment behind its drop.
+            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("WouldBlock") => {
+                std::thread::sleep(UNLOCK_PAUSE);
+            }
+            Ok(result) => return result.map_err(Into::into),
+            Err(panic) => return Err(panic_text(&*panic).into()),
+        }
+    }
+    Err("another process has it open".into())
+}
+
+fn is_corruption(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(sled::Error::Corruption { .. }))
+}
+
+fn snapshots(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for path in snapshots(dir)? {
+        if path.extension().is_some_and(|e| e == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_snapshots_aside(dir: &Path) -> io::Result<()> {
+    for path in snapshots(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        fs::rename(&path, path.with_file_name(format!("aside-{name}")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,440 @@
+//! Uploads: bytes that come in bit by bit and are checked before they count.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use super::claims::{self, Shared};
+use super::commit::Entry;
+use super::generation::Manifest;
+use super::generations::Pin;
+use super::store::Put;
+use super::{Error, Store};
+use crate::domain::{ChunkId, ContentHash};
+
+/// An upload of a chunk whose name is known. Dropping it leaves nothing.
+#[derive(Debug)]
+#[must_use = "nothing is kept without finish"]
+pub struct Writer {
+    id: ChunkId,
+    upload: Upload,
+}
+
+impl Writer {
+    pub(super) fn new(store: Store, id: ChunkId) -> Self {
+        let mut upload = Upload::new(store);
+        if upload.store.contains(&id) {
+            upload.sink = Sink::Elsewhere;
+        }
+        Self { id, upload }
+    }
+
+    /// The name the content must have.
+    pub const fn id(&self) -> ChunkId {
+        self.id
+    }
+
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.upload.write(bytes, Some(self.id))
+    }
+
+    /// Checks the content against the name. The result can be kept with others in a
+    /// [`super::Batch`].
+    pub fn verify(self) -> Result<Verified<'static>, Error> {
+        self.upload.verify(Some(self.id))
+    }
+
+    /// Checks the content and keeps it; durable when this returns.
+    pub fn finish(self) -> Result<Put, Error> {
+        let store = self.upload.store.clone();
+        store.insert(self.verify()?)
+    }
+}
+
+/// An upload of a chunk that is named by its content. Dropping it leaves nothing.
+#[derive(Debug)]
+#[must_use = "nothing is kept without finish"]
+pub struct Spool {
+    upload: Upload,
+}
+
+impl Spool {
+    pub(super) fn new(store: Store) -> Self {
+        Self { upload: Upload::new(store) }
+    }
+
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.upload.write(bytes, None)
+    }
+
+    /// Ends the content and names it. The result can be kept with others in a [`super::Batch`].
+    pub fn verify(self) -> Result<Verified<'static>, Error> {
+        self.upload.verify(None)
+    }
+
+    /// Ends the content, names it and keeps it; durable when this returns.
+    pub fn finish(self) -> Result<ChunkId, Error> {
+        let store = self.upload.store.clone();
+        let verified = self.verify()?;
+        let id = verified.id();
+        store.insert(verified).map(|_| id)
+    }
+}
+
+/// Where the bytes of an upload go.
+#[derive(Debug)]
+enum Sink {
+    /// So far they are few.
+    Memory(Vec<u8>),
+    /// Into the database, group by group.
+    Stream(Streaming),
+    /// Into a file without a name, until they are verified.
+    File(File),
+    /// Nowhere: another upload of the same name is verified.
+    Elsewhere,
+}
+
+#[derive(Debug)]
+struct Upload {
+    store: Store,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    sink: Sink,
+}
+
+impl Upload {
+    fn new(store: Store) -> Self {
+        Self { store, hasher: blake3::Hasher::new(), bytes: 0, sink: Sink::Memory(Vec::new()) }
+    }
+
+    fn write(&mut self, bytes: &[u8], id: Option<ChunkId>) -> Result<(), Error> {
+        self.store.check()?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if Manifest::of(self.bytes, self.store.inner.options.piece_bytes).is_none() {
+            let max = u64::from(u32::MAX) * u64::from(self.store.inner.options.piece_bytes);
+            return Err(Error::TooLong { max });
+        }
+        match &mut self.sink {
+            Sink::Memory(buffer) => {
+                buffer.extend_from_slice(bytes);
+                if buffer.len() > self.store.inner.options.group_bytes {
+                    let buffer = std::mem::take(buffer);
+                    self.sink = self.overflow(buffer, id)?;
+                }
+            }
+            Sink::Stream(stream) => {
+                if !stream.write(bytes)? {
+                    self.sink = Sink::Elsewhere;
+                }
+            }
+            Sink::File(file) => file.write_all(bytes).map_err(spool_failed)?,
+            Sink::Elsewhere => {}
+        }
+        Ok(())
+    }
+
+    /// Moves an upload that gets too long for memory to where it can go on.
+    fn overflow(&self, buffer: Vec<u8>, id: Option<ChunkId>) -> Result<Sink, Error> {
+        if let Some(id) = id {
+            let claim = self.store.inner.claims.stream(id, self.store.pin()?);
+            if let Some(shared) = claim {
+                let mut stream = Streaming::new(self.store.clone(), id, shared);
+                let goes_on = stream.write(&buffer)?;
+                return Ok(if goes_on { Sink::Stream(stream) } else { Sink::Elsewhere });
+            }
+        }
+        let mut file = tempfile::tempfile_in(&self.store.inner.spool_dir).map_err(spool_failed)?;
+        file.write_all(&buffer).map_err(spool_failed)?;
+        Ok(Sink::File(file))
+    }
+
+    fn verify(self, expected: Option<ChunkId>) -> Result<Verified<'static>, Error> {
+        let actual = ChunkId(ContentHash::from_blake3(&self.hasher.finalize()));
+        let id = expected.unwrap_or(actual);
+        if actual != id {
+            return Err(Error::Mismatch { expected: id, actual, bytes: self.bytes });
+        }
+        let content = match self.sink {
+            Sink::Memory(buffer) => Content::Memory(Cow::Owned(buffer)),
+            Sink::Stream(mut stream) => {
+                if stream.flush()? {
+                    Content::Stream(stream)
+                } else {
+                    Content::Elsewhere
+                }
+            }
+            Sink::File(file) => Content::File(file),
+            Sink::Elsewhere => Content::Elsewhere,
+        };
+        Ok(Verified { store: self.store, id, bytes: self.bytes, content })
+    }
+}
+
+fn spool_failed(source: std::io::Error) -> Error {
+    Error::Io { operation: "spool an upload", source }
+}
+
+/// An upload that writes into the database before it is verified.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    store: Store,
+    id: ChunkId,
+    shared: Shared,
+    buffer: Vec<u8>,
+    published: bool,
+}
+
+impl Streaming {
+    fn new(store: Store, id: ChunkId, shared: Shared) -> Self {
+        Self { store, id, shared, buffer: Vec::new(), published: false }
+    }
+
+    /// Takes bytes; false when another upload has taken the name over.
+    fn write(&mut self, mut bytes: &[u8]) -> Result<bool, Error> {
+        let group_bytes = self.group_bytes();
+        while !bytes.is_empty() {
+            let room = group_bytes.saturating_sub(self.buffer.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() >= group_bytes && !self.flush()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A whole number of pieces.
+    fn group_bytes(&self) -> usize {
+        let piece_bytes = self.store.inner.options.piece_bytes as usize;
+        (self.store.inner.options.group_bytes / piece_bytes).max(1) * piece_bytes
+    }
+
+    /// Writes what is buffered. Unless it's the end, that is a whole number of pieces.
+    fn flush(&mut self) -> Result<bool, Error> {
+        let piece_bytes = self.store.inner.options.piece_bytes;
+        let mut stream = claims::lock(&self.shared);
+        if stream.revoked {
+            return Ok(false);
+        }
+        let Some(group) = Manifest::of(self.buffer.len() as u64, piece_bytes) else {
+            return Ok(true);
+        };
+        let first = stream.pieces;
+        // Counted before they are written, so that a failure half-way is cleared away in full.
+        stream.pieces += group.pieces;
+        stream.pin.wrote(group.bytes);
+        self.store.with(stream.pin.number(), |generation| {
+            generation.write_pieces(&self.id, first, &self.buffer, piece_bytes)
+        })?;
+        drop(stream);
+        self.buffer.clear();
+        Ok(true)
+    }
+
+    /// Clears away what an upload wrote that comes to nothing.
+    fn clear(&self) {
+        const PIECES: u32 = 1_024;
+        loop {
+            // In steps, because a verified upload of the same name may be waiting for the lock.
+            let mut stream = claims::lock(&self.shared);
+            if stream.pieces == 0 || stream.inherited {
+                return;
+            }
+            let from = stream.pieces.saturating_sub(PIECES);
+            let range = (from, stream.pieces);
+            stream.pieces = from;
+            let cleared = self.store.with(stream.pin.number(), |generation| {
+                generation.remove_pieces(&self.id, range.0, range.1)
+            });
+            if let Err(error) = cleared {
+                tracing::warn!(chunk = %self.id, %error, "pieces of a failed upload stay behind");
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if !self.published {
+            self.clear();
+        }
+        self.store.inner.claims.end_stream(&self.id, &self.shared);
+    }
+}
+
+/// An upload whose content is what its name says, not kept yet. Dropping it leaves nothing.
+#[derive(Debug)]
+#[must_use = "nothing is kept before it's added to a batch that is committed"]
+pub struct Verified<'a> {
+    store: Store,
+    id: ChunkId,
+    bytes: u64,
+    content: Content<'a>,
+}
+
+#[derive(Debug)]
+enum Content<'a> {
+    Memory(Cow<'a, [u8]>),
+    Stream(Streaming),
+    File(File),
+    Elsewhere,
+}
+
+/// A verified upload whose pieces are written: commit its entry, then drop it.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) entry: Entry,
+    _hold: Hold,
+}
+
+#[derive(Debug)]
+enum Hold {
+    Stream { _streaming: Streaming },
+    Name { _claimed: Claimed, _pin: Pin },
+}
+
+/// A verified upload's hold on a name.
+#[derive(Debug)]
+struct Claimed {
+    store: Store,
+    id: ChunkId,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.store.inner.claims.end_verified(&self.id);
+    }
+}
+
+impl<'a> Verified<'a> {
+    /// Of bytes that hash to `id`.
+    pub(super) fn of(store: &Store, id: ChunkId, bytes: &'a [u8]) -> Self {
+        let content = Content::Memory(Cow::Borrowed(bytes));
+        Self { store: store.clone(), id, bytes: bytes.len() as u64, content }
+    }
+
+    /// Of bytes that may hash to `id`.
+    pub(super) fn check(store: &Store, id: ChunkId, bytes: &'a [u8]) -> Result<Self, Error> {
+        let actual = ChunkId::of(bytes);
+        if actual == id {
+            return Ok(Self::of(store, id, bytes));
+        }
+        Err(Error::Mismatch { expected: id, actual, bytes: bytes.len() as u64 })
+    }
+
+    /// Its name.
+    pub const fn id(&self) -> ChunkId {
+        self.id
+    }
+
+    /// Its length in bytes.
+    pub const fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(super) fn bytes_in_memory(&self) -> usize {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::Stream(_) | Content::File(_) | Content::Elsewhere => 0,
+        }
+    }
+
+    pub(super) fn into_owned(self) -> Verified<'static> {
+        let content = match self.content {
+            Content::Memory(bytes) => Content::Memory(Cow::Owned(bytes.into_owned())),
+            Content::Stream(stream) => Content::Stream(stream),
+            Content::File(file) => Content::File(file),
+            Content::Elsewhere => Content::Elsewhere,
+        };
+        Verified { store: self.store, id: self.id, bytes: self.bytes, content }
+    }
+
+    /// Writes its pieces unless they are written. The inner error is its name, when another
+    /// upload of the same content has taken the name over and will publish it.
+    pub(super) fn place(self) -> Result<Result<Placed, ChunkId>, Error> {
+        let piece_bytes = self.store.inner.options.piece_bytes;
+        let manifest = Manifest::of(self.bytes, piece_bytes)
+            .ok_or(Error::TooLong { max: u64::from(u32::MAX) * u64::from(piece_bytes) })?;
+        match self.content {
+            Content::Elsewhere => Ok(Err(self.id)),
+            Content::Stream(mut streaming) => {
+                let stream = claims::lock(&streaming.shared);
+                if stream.revoked {
+                    return Ok(Err(self.id));
+                }
+                let entry = (stream.pin.number(), self.id, manifest);
+                drop(stream);
+                streaming.published = true;
+                Ok(Ok(Placed { entry, _hold: Hold::Stream { _streaming: streaming } }))
+            }
+            Content::Memory(bytes) => {
+                write_verified(&self.store, self.id, manifest, &|place| place(0, &bytes))
+            }
+            Content::File(file) => write_verified(&self.store, self.id, manifest, &|place| {
+                groups_of(&file, manifest, self.store.inner.options.group_bytes, place)
+            }),
+        }
+    }
+}
+
+/// Writes pieces from a number on.
+type Place<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Error> + 'a;
+
+/// Takes the name over and writes the pieces of verified content.
+fn write_verified(
+    store: &Store,
+    id: ChunkId,
+    manifest: Manifest,
+    content: &dyn Fn(&mut Place<'_>) -> Result<(), Error>,
+) -> Result<Result<Placed, ChunkId>, Error> {
+    let pin = store.pin()?;
+    let left = store.inner.claims.verified(id, pin.number());
+    let claimed = Claimed { store: store.clone(), id };
+    pin.wrote(manifest.bytes);
+    content(&mut |first, group| {
+        store.with(pin.number(), |generation| {
+            generation.write_pieces(&id, first, group, manifest.piece_bytes)
+        })
+    })?;
+    if left > manifest.pieces {
+        store.with(pin.number(), |generation| {
+            generation.remove_pieces(&id, manifest.pieces, left)
+        })?;
+    }
+    let entry = (pin.number(), id, manifest);
+    Ok(Ok(Placed { entry, _hold: Hold::Name { _claimed: claimed, _pin: pin } }))
+}
+
+/// Reads a spooled upload back, group by group.
+fn groups_of(
+    mut file: &File,
+    manifest: Manifest,
+    group_bytes: usize,
+    place: &mut Place<'_>,
+) -> Result<(), Error> {
+    let piece_bytes = manifest.piece_bytes as usize;
+    let group_pieces = (group_bytes / piece_bytes).max(1);
+    file.seek(SeekFrom::Start(0)).map_err(spool_failed)?;
+    let mut buffer = vec![0; group_pieces * piece_bytes];
+    let mut first = 0_u32;
+    let mut rest = manifest.bytes;
+    while rest > 0 {
+        let count = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
+        let (group, _) = buffer.split_at_mut(count);
+        file.read_exact(group).map_err(spool_failed)?;
+        place(first, group)?;
+        first = first.saturating_add(u32::try_from(group_pieces).unwrap_or(u32::MAX));
+        rest -= count as u64;
+    }
+    Ok(())
+}
