@@ -65,7 +65,6 @@ fn is_zero(lsn: &Lsn) -> bool {
     *lsn == Lsn::ZERO
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_unknown(cause: &Cause) -> bool {
     *cause == Cause::UNKNOWN
 }

@@ -49,7 +49,8 @@ impl SledLog {
         let barrier =
             Barrier::of(&path).map_err(|error| Error::storage("make durable", &path, error))?;
         let stored = open::stored_mark(dir, options)?;
-        let last = open::verify(&path, &events, stored.as_ref().map(|(_, mark)| *mark), &mut each)?;
+        let known = stored.as_ref().map(|(_, mark)| *mark).filter(|_| !options.accept_lost_history);
+        let last = open::verify(&path, &events, known, &mut each)?;
         let mark = open::settle_mark(dir, options, stored, last)?;
         dir.keep_ballast();
         let reader = Arc::new(SledReader::new(Arc::clone(dir), db, events.clone()));

@@ -172,7 +172,8 @@ pub(super) fn stored_mark(
     }
 }
 
-/// Reads the whole log; the last record's mark.
+/// Reads the whole log; the last record's mark. The record at `acknowledged` has to be the very one
+/// that was acknowledged.
 pub(super) fn verify<E: Into<Source>>(
     path: &Path,
     events: &::sled::Tree,
@@ -219,12 +220,15 @@ pub(super) fn settle_mark(
         }
         return HighWater::create(&path, last);
     };
-    if mark.lsn > last.lsn {
+    if mark.lsn > last.lsn && !options.accept_lost_history {
         let damage = Damage::LostHistory { last: last.lsn, mark: mark.lsn };
-        if !options.accept_lost_history {
-            return Err(Error::damaged(&dir.log(), damage));
+        return Err(Error::damaged(&dir.log(), damage));
+    }
+    if options.accept_lost_history {
+        if mark.lsn > last.lsn {
+            let (last, mark) = (last.lsn.0, mark.lsn.0);
+            tracing::warn!(last, mark, "going on without records that were acknowledged");
         }
-        tracing::warn!(%damage, "going on with what is left of the log");
         return HighWater::create(&path, last);
     }
     if mark.lsn < last.lsn {
