@@ -7,9 +7,12 @@ use super::BlockError;
 const DEPTH_MAX: u32 = 16;
 /// What one array costs beside its bytes, in bytes: tables have to be built.
 const ARRAY_COST: usize = 1 << 10;
-/// Allowed cost of a block: so many times its output, and a start for small ones.
+/// Allowed cost of a block: so many times its output, and a start that small ones need for their
+/// tables but that stays small for them, since a buffer may have a million blocks.
 const COST_FACTOR: usize = 16;
-const COST_BASE: usize = 256 << 10;
+const COST_START: usize = 8 << 10;
+const COST_START_FACTOR: usize = 64;
+const COST_START_MAX: usize = 256 << 10;
 
 /// The compressors the engine uses, by how their chunks are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,9 @@ pub(super) struct Arrays<'a> {
 impl<'a> Arrays<'a> {
     /// For a block that unpacks to `output` bytes.
     pub(super) const fn new(bytes: &'a [u8], output: usize) -> Self {
-        Self { bytes, budget: COST_BASE + COST_FACTOR * output }
+        let start = output.saturating_mul(COST_START_FACTOR);
+        let start = if start < COST_START_MAX { start } else { COST_START_MAX };
+        Self { bytes, budget: COST_START + start + output.saturating_mul(COST_FACTOR) }
     }
 
     pub(super) const fn len(&self) -> usize {
