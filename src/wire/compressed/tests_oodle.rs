@@ -143,6 +143,14 @@ fn deep_nesting_is_refused_before_it_recurses() {
         nested = list(&[nested], size);
     }
     assert_eq!(structure(&unpack(&block(KRAKEN, &nested), size)), "arrays nested too deep");
+    // As deep as allowed, the library does have the stack for it.
+    let mut nested = repeated(b'x', size);
+    for _ in 0..16 {
+        nested = list(&[nested, plain(&[])], size);
+    }
+    assert!(unpack(&block(KRAKEN, &nested), size).unwrap() == vec![b'x'; size]);
+    let nested = list(&[nested, plain(&[])], size);
+    assert_eq!(structure(&unpack(&block(KRAKEN, &nested), size)), "arrays nested too deep");
     // The first part of run-length commands nests as well.
     let mut nested = repeated(b'x', size);
     for _ in 0..10_000 {
