@@ -1,5 +1,20 @@
 //! Makes an action happen.
 
+mod attempt;
+mod collect;
+mod content;
+mod deleter;
+mod failure;
+mod folder;
+mod link;
+pub mod local;
+mod process;
+mod protocol;
+pub mod supervisor;
+mod workers;
+
+pub use protocol::Sandbox;
+
 use bytes::Bytes;
 
 use crate::domain::{AttemptRef, Host, Outcome, RunnerName, Usage, WorkerId};

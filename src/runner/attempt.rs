@@ -1,0 +1,178 @@
+//! One attempt, start to finish: make its folder, run its process, gather what it made.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::collect::{collect, with_tail};
+use super::failure::{Stop, cut, failure, signal_text};
+use super::folder::{self, ACTION_FILE};
+use super::link::{Lease, Lost};
+use super::local::{Control, Inner};
+use super::protocol::{Ended, Exit, Reply, Spawn};
+use super::workers::Worker;
+use super::{Launch, Report};
+use crate::domain::{AttemptRef, Failure, FailureKind, Outcome, Usage};
+
+impl Inner {
+    /// Makes one attempt.
+    pub(super) fn attempt(&self, launch: &Launch, control: &Control) -> (Outcome, Usage) {
+        let mut usage = Usage::default();
+        let outcome = self.steps(launch, control, &mut usage).unwrap_or_else(|stop| {
+            Outcome::Failed(match stop {
+                Stop::Failed(failure) => failure,
+                Stop::Cut(reason) => cut(reason),
+            })
+        });
+        (outcome, usage)
+    }
+
+    fn steps(
+        &self,
+        launch: &Launch,
+        control: &Control,
+        usage: &mut Usage,
+    ) -> Result<Outcome, Stop> {
+        if let Some(cut) = control.is_cut() {
+            return Err(Stop::Cut(cut));
+        }
+        let folder = self.folder(launch.attempt);
+        let worker = self.workers.get(launch.worker, &launch.descriptor, control)?;
+        if let Err(stop) = folder::make(self, &folder, &worker, &launch.action, control) {
+            if worker.files.iter().any(|file| !file.source.exists()) {
+                // Somebody deleted what was unpacked; the next try unpacks it again.
+                self.workers.forget(launch.worker);
+            }
+            return Err(stop);
+        }
+        let ended = self.process(launch.attempt, &folder, &worker, control)?;
+        *usage = Usage { cpu_ms: ended.cpu_ms, peak_rss_bytes: ended.peak_rss_bytes };
+        if let Some(cut) = control.is_cut() {
+            return Err(Stop::Cut(cut));
+        }
+        if ended.exit == Exit::Code(0) {
+            match collect(&self.store, &folder, &ended.stderr, control) {
+                Err(Stop::Failed(failure)) => {
+                    Err(with_tail(&self.store, failure, &ended.stderr).into())
+                }
+                other => other,
+            }
+        } else {
+            let failure = exit_failure(&ended, &worker);
+            Err(with_tail(&self.store, failure, &ended.stderr).into())
+        }
+    }
+
+    /// Runs the process in a slot of the supervisor and reports its start and its end.
+    fn process(
+        &self,
+        attempt: AttemptRef,
+        folder: &Path,
+        worker: &Worker,
+        control: &Control,
+    ) -> Result<Ended, Stop> {
+        let stopped = || failure(FailureKind::RunnerLost, "the service stopped before it started");
+        let mut lease = self.link.lease().ok_or_else(stopped)?;
+        let serial = self.next_serial();
+        let spawn = Spawn {
+            serial,
+            program: folder.join(&worker.path).as_os_str().as_bytes().to_vec(),
+            args: vec![format!("-Build={ACTION_FILE}")],
+            folder: folder.as_os_str().as_bytes().to_vec(),
+            environment: worker.environment.clone(),
+            marker: format!("{}.{serial}", self.nonce),
+            timeout_ms: worker.timeout_ms,
+            sandbox: self.sandbox,
+        };
+        let Some(stream) = lease.stream() else { return Err(stopped().into()) };
+        match control.start_process(serial, stream, || lease.spawn(spawn)) {
+            Ok(None) => {}
+            Ok(Some(cut)) => {
+                lease.give_back();
+                return Err(Stop::Cut(cut));
+            }
+            Err(Lost) => return Err(lost(lease)),
+        }
+        let ended = self.follow(attempt, serial, &mut lease);
+        control.process_gone();
+        match ended {
+            Ok(ended) => {
+                lease.give_back();
+                self.report(Report::SlotFree { attempt });
+                ended.map_err(|error| Stop::Failed(launch_failure(&error, folder, worker)))
+            }
+            Err(Lost) => Err(lost(lease)),
+        }
+    }
+
+    /// Waits for the end of the process, or for the news that there was none.
+    fn follow(
+        &self,
+        attempt: AttemptRef,
+        serial: u64,
+        lease: &mut Lease<'_>,
+    ) -> Result<Result<Ended, NotStarted>, Lost> {
+        let started = || {
+            let sandbox = self.sandbox.name().to_owned();
+            self.report(Report::Started { attempt, sandbox });
+        };
+        let mut announced = false;
+        loop {
+            match lease.reply()? {
+                Reply::Started { serial: of } if of == serial => {
+                    announced = true;
+                    started();
+                }
+                Reply::Ended(ended) if ended.serial == serial => {
+                    if !announced {
+                        started();
+                    }
+                    return Ok(Ok(ended));
+                }
+                Reply::NotStarted { serial: of, errno, error } if of == serial => {
+                    return Ok(Err(NotStarted { errno, error }));
+                }
+                // About another attempt: the two sides don't understand each other any more.
+                _ => return Err(Lost),
+            }
+        }
+    }
+}
+
+/// Why there was no process.
+struct NotStarted {
+    errno: Option<i32>,
+    error: String,
+}
+
+fn lost(lease: Lease<'_>) -> Stop {
+    lease.bury();
+    failure(FailureKind::RunnerLost, format!("{Lost}")).into()
+}
+
+fn launch_failure(error: &NotStarted, folder: &Path, worker: &Worker) -> Failure {
+    let enoent = nix::errno::Errno::ENOENT as i32;
+    let hint = if error.errno == Some(enoent) && folder.join(&worker.path).exists() {
+        "; the file is there, so what is missing is its interpreter or loader"
+    } else {
+        ""
+    };
+    failure(FailureKind::Launch, format!("cannot start {}: {}{hint}", worker.path, error.error))
+}
+
+fn exit_failure(ended: &Ended, worker: &Worker) -> Failure {
+    match ended.exit {
+        Exit::Code(code) => Failure {
+            exit_code: Some(code),
+            ..failure(FailureKind::Exit, format!("exited with code {code}"))
+        },
+        Exit::Signal(signal) => {
+            Failure { signal: Some(signal), ..failure(FailureKind::Exit, signal_text(signal)) }
+        }
+        Exit::TimedOut => {
+            let seconds = worker.timeout_ms.unwrap_or(0) / 1_000;
+            failure(FailureKind::TimedOut, format!("ran longer than its {seconds} s"))
+        }
+        // Only asked for with a reason that was looked at before.
+        Exit::Killed => failure(FailureKind::Exit, "killed on request"),
+    }
+}
