@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
@@ -33,6 +34,33 @@ pub(super) fn catching<T>(operation: impl FnOnce() -> T) -> Result<T, Panicked> 
     result.map_err(|payload| Panicked(message(payload.as_ref())))
 }
 
+/// Holds what the storage engine opened. Closing it after the disk failed panics, which must not end
+/// the thread that is about to report the failure.
+pub(super) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(super) const fn new(opened: T) -> Self {
+        Self(Some(opened))
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let opened = self.0.take();
+        if let Err(panic) = catching(|| drop(opened)) {
+            tracing::warn!(error = %panic, "the database did not close cleanly");
+        }
+    }
+}
+
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<String>()
@@ -52,5 +80,16 @@ mod tests {
         let error = catching(|| panic!("damaged at {}", 12)).unwrap_err();
         assert_eq!(error.to_string(), "the storage engine gave up: damaged at 12");
         assert!(!QUIET.get());
+    }
+
+    #[test]
+    fn closing_may_panic_without_harm() {
+        struct Broken;
+        impl Drop for Broken {
+            fn drop(&mut self) {
+                panic!("input/output error");
+            }
+        }
+        drop(Guarded::new(Broken));
     }
 }

@@ -6,7 +6,6 @@ mod reader;
 
 use std::sync::Arc;
 
-use self::open::Database;
 use self::reader::SledReader;
 use super::codec::{Chain, Encoder};
 use super::hwm::{HighWater, Mark};
@@ -19,7 +18,6 @@ pub use self::open::OpenOptions;
 /// The log on disk. One per data directory, which it holds on to.
 pub struct SledLog {
     dir: Arc<DataDir>,
-    events: ::sled::Tree,
     reader: Arc<SledReader>,
     barrier: Barrier,
     mark: HighWater,
@@ -43,20 +41,19 @@ impl SledLog {
         options: OpenOptions,
         mut each: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<Self, Error> {
-        let Database { db, events } = open::database(dir)?;
+        let database = open::database(dir)?;
         let path = dir.log();
         // Also makes durable what a killed process wrote and we are about to show.
         let barrier =
             Barrier::of(&path).map_err(|error| Error::storage("make durable", &path, error))?;
         let stored = open::stored_mark(dir, options)?;
         let known = stored.as_ref().map(|(_, mark)| *mark).filter(|_| !options.accept_lost_history);
-        let last = open::verify(&path, &events, known, &mut each)?;
+        let last = open::verify(&path, &database.events, known, &mut each)?;
         let mark = open::settle_mark(dir, options, stored, last)?;
         dir.keep_ballast();
-        let reader = Arc::new(SledReader::new(Arc::clone(dir), db, events.clone()));
+        let reader = Arc::new(SledReader::new(Arc::clone(dir), database));
         Ok(Self {
             dir: Arc::clone(dir),
-            events,
             reader,
             barrier,
             mark,
@@ -96,9 +93,10 @@ impl SledLog {
 
     fn commit(&mut self, batch: ::sled::Batch, last: Mark) -> Result<(), super::error::Source> {
         // One tree, so all or nothing.
-        self.events.apply_batch(batch)?;
-        self.events.flush()?;
-        // sled's flush leaves data in the drive's cache and the file's size in memory.
+        let events = self.reader.events();
+        events.apply_batch(batch)?;
+        events.flush()?;
+        // sled's flush alone may leave data in the drive's cache and the file's size in memory.
         self.barrier.wait()?;
         self.mark.write(last)?;
         Ok(())

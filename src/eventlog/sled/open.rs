@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::guard::{self, Panicked};
+use super::guard::{self, Guarded, Panicked};
 use crate::domain::{Lsn, Record};
 use crate::durable::{self, Barrier};
 use crate::eventlog::codec::Chain;
@@ -22,12 +22,12 @@ pub struct OpenOptions {
 
 /// An open database with the current schema.
 pub(super) struct Database {
-    pub(super) db: ::sled::Db,
     pub(super) events: ::sled::Tree,
+    _db: ::sled::Db,
 }
 
 /// Opens the database of `dir`, creating it when there is none.
-pub(super) fn database(dir: &DataDir) -> Result<Database, Error> {
+pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
     let path = dir.log();
     if !path.exists() {
         create(dir, &path)?;
@@ -136,7 +136,7 @@ impl From<Panicked> for Failure {
 }
 
 /// Opens what is at `path` and brings it to the current schema.
-fn open(path: &Path) -> Result<Database, Failure> {
+fn open(path: &Path) -> Result<Guarded<Database>, Failure> {
     guard::catching(|| {
         let db = ::sled::Config::new()
             .path(path)
@@ -154,7 +154,7 @@ fn open(path: &Path) -> Result<Database, Failure> {
             stored => migrate::run(&db, stored)?,
         }
         let events = db.open_tree(migrate::EVENTS)?;
-        Ok(Database { db, events })
+        Ok(Guarded::new(Database { events, _db: db }))
     })?
 }
 

@@ -4,20 +4,25 @@ use std::fs;
 use std::sync::Arc;
 
 use super::decoded;
+use super::guard::Guarded;
+use super::open::Database;
 use crate::domain::{Lsn, Record};
 use crate::eventlog::{DataDir, Error, LogReader};
 
-/// Shares the database with the writer.
+/// Shares the database with the writer, and keeps it open as long as somebody reads.
 pub(super) struct SledReader {
+    /// Dropped before the lock of the directory goes.
+    database: Guarded<Database>,
     dir: Arc<DataDir>,
-    /// Keeps the database open as long as somebody reads.
-    _db: ::sled::Db,
-    events: ::sled::Tree,
 }
 
 impl SledReader {
-    pub(super) fn new(dir: Arc<DataDir>, db: ::sled::Db, events: ::sled::Tree) -> Self {
-        Self { dir, _db: db, events }
+    pub(super) fn new(dir: Arc<DataDir>, database: Guarded<Database>) -> Self {
+        Self { database, dir }
+    }
+
+    pub(super) fn events(&self) -> &::sled::Tree {
+        &self.database.events
     }
 
     fn record(&self, lsn: Lsn, value: &[u8]) -> Result<Record, Error> {
@@ -31,7 +36,7 @@ impl SledReader {
 
 impl LogReader for SledReader {
     fn get(&self, lsn: Lsn) -> Result<Option<Record>, Error> {
-        let value = self.events.get(lsn.to_key()).map_err(|error| self.failed(error))?;
+        let value = self.events().get(lsn.to_key()).map_err(|error| self.failed(error))?;
         value.map(|value| self.record(lsn, &value)).transpose()
     }
 
@@ -44,7 +49,7 @@ impl LogReader for SledReader {
         if from > to {
             return Box::new(std::iter::empty());
         }
-        let range = self.events.range(from.to_key()..=to.to_key());
+        let range = self.events().range(from.to_key()..=to.to_key());
         Box::new((from.0..).map(Lsn).zip(range).map(|(lsn, entry)| {
             let (_, value) = entry.map_err(|error| self.failed(error))?;
             self.record(lsn, &value)

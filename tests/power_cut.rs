@@ -1,0 +1,81 @@
+//! Whatever was acknowledged is there after a power cut, and the log opens.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "support/powercut.rs"]
+mod powercut;
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use ledgerun::domain::object::{Blob, INLINE_BYTES_MAX};
+use ledgerun::domain::{ActionId, Cause, Event, Lsn, ObjectRef, Record, Run, Timestamp, WorkerId};
+use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
+use powercut::Disk;
+
+/// A record of up to the largest size a submission takes, in a scattered but repeatable way.
+fn record(lsn: u64) -> Record {
+    let scattered = lsn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let bytes = usize::try_from(scattered).unwrap() % INLINE_BYTES_MAX;
+    let event = Event::JobSubmitted {
+        worker: WorkerId::of(b"worker"),
+        action: ActionId::of(&lsn.to_be_bytes()),
+        function: "compile".repeat(1 + bytes / 10),
+        object: ObjectRef::Inline(Blob(vec![0xab; bytes].into())),
+        priority: 2,
+        queue: None,
+        retries_max: 3,
+        run: Run::Opens,
+    };
+    Record { lsn: Lsn(lsn), at: Timestamp(0), prev: Lsn::ZERO, cause: Cause::UNKNOWN, event }
+}
+
+/// Opens the log and checks that it holds the records from 1 on.
+fn open(path: &Path) -> SledLog {
+    let dir = Arc::new(DataDir::lock(path).unwrap());
+    SledLog::open(&dir, OpenOptions::default(), |found| {
+        if found == record(found.lsn.0) { Ok(()) } else { Err("another record than was written") }
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+/// Appends until the disk fails, in batches of 1 to 199; reports each acknowledged LSN.
+fn write_on(mut log: SledLog, acknowledged: &mpsc::Sender<u64>) {
+    let mut last = log.last().0;
+    for size in (1..200).map(|n| n * 37 % 200).cycle() {
+        let batch: Vec<Record> = (last + 1..=last + size).map(record).collect();
+        if log.append(&batch).is_err() {
+            return;
+        }
+        last += size;
+        let _ = acknowledged.send(last);
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
+    let disk = match Disk::new(1_024) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            eprintln!("skipped: no disk to cut the power of ({reason})");
+            return;
+        }
+    };
+    let path = disk.path().join("data");
+    let mut survived = 0;
+    for round in 1..=4_u64 {
+        let log = open(&path);
+        assert!(log.is_write_through(), "ext4 can");
+        assert!(log.last().0 >= survived);
+        // Somewhere in the middle of what the writer does after this many records.
+        let target = log.last().0 + 1_500 * round;
+        let (sender, acknowledged) = mpsc::channel();
+        let writer = std::thread::spawn(move || write_on(log, &sender));
+        while acknowledged.recv().unwrap() < target {}
+        disk.cut();
+        writer.join().unwrap();
+        survived = acknowledged.try_iter().last().unwrap_or(target);
+        disk.restart();
+        let log = open(&path);
+        assert!(log.last().0 >= survived, "{} of {survived} are left", log.last());
+    }
+}

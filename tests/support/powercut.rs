@@ -1,0 +1,75 @@
+//! A disk whose power can be cut: ext4 in a file on a loop device, and the ioctl that makes a file
+//! system forget everything that is neither in its journal nor on its device.
+//!
+//! It needs root, loop devices and python3 (for the ioctl). It doesn't model a device that lies
+//! about its cache, nor sectors that are written half.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `FS_IOC_SHUTDOWN` with `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`: at once, and without writing the journal.
+const CUT: &str = "import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+
+/// The mounted file system. Goes away when dropped.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    /// Makes an empty disk. The error says what this machine lacks.
+    pub(crate) fn new(mebibytes: u64) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let disk = Self { folder };
+        let image = std::fs::File::create(disk.image()).map_err(|error| error.to_string())?;
+        image.set_len(mebibytes << 20).map_err(|error| error.to_string())?;
+        std::fs::create_dir(disk.path()).map_err(|error| error.to_string())?;
+        run(Command::new("python3").args(["-c", "import fcntl"]))?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(disk.image()))?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    /// Cuts the power. From now on every write fails, and reads of what isn't in memory too.
+    pub(crate) fn cut(&self) {
+        run(Command::new("python3").args(["-c", CUT]).arg(self.path())).unwrap();
+    }
+
+    /// Turns it on again, with what had reached the disk. All files must be closed.
+    pub(crate) fn restart(&self) {
+        run(Command::new("umount").arg(self.path())).unwrap();
+        self.mount().unwrap();
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Not mounted when `new` failed.
+        let _ = run(Command::new("umount").arg(self.path()));
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = Path::new(command.get_program()).display().to_string();
+    match command.output() {
+        Err(error) => Err(format!("{name}: {error}")),
+        Ok(output) if !output.status.success() => {
+            Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+//! One record of each kind, and of each optional part present and absent: the log of
+//! `migrations/0001_initial/fixture.msgpack`. What is here stays; new kinds go to the end.
+
+use ledgerun::domain::object::Blob;
+use ledgerun::domain::{
+    ActionId, AttemptNo, AttemptRef, Cause, ChunkId, Event, Failure, FailureKind, Function, Guid,
+    Host, Lsn, ObjectId, ObjectRef, Outcome, QueueId, Record, Run, RunnerName, Tail, Timestamp,
+    Usage, WorkerId,
+};
+
+/// The records, from LSN 1.
+pub(crate) fn records() -> Vec<Record> {
+    let events = [workers(), jobs(), attempts(), endings()].concat();
+    let causes = [
+        Cause::UNKNOWN,
+        Cause { session: Some(ObjectId([7; 12])), request: Some(42) },
+        Cause { session: Some(ObjectId(*b"abcdefghijkl")), request: None },
+        Cause { session: None, request: Some(u64::MAX) },
+    ];
+    (1..)
+        .zip(events)
+        .zip(causes.into_iter().cycle())
+        .map(|((lsn, event), cause)| {
+            let at = Timestamp(1_790_000_000_123_456 + i64::try_from(lsn).unwrap());
+            Record { lsn: Lsn(lsn), at, prev: Lsn(lsn / 3), cause, event }
+        })
+        .collect()
+}
+
+fn worker() -> WorkerId {
+    WorkerId::of(b"worker")
+}
+
+fn chunk() -> ObjectRef {
+    ObjectRef::Chunk(ChunkId::of(b"chunk"))
+}
+
+fn inline(bytes: &'static [u8]) -> ObjectRef {
+    ObjectRef::Inline(Blob(bytes.into()))
+}
+
+fn function(name: &str) -> Function {
+    Function { name: name.to_owned(), version: Guid([0x17; 16]) }
+}
+
+fn workers() -> Vec<Event> {
+    let registered = |host, functions| Event::WorkerRegistered {
+        worker: worker(),
+        descriptor: inline(b"\x03\0"),
+        name: "tools/compile".to_owned(),
+        host,
+        build_system: Guid([0xb5; 16]),
+        functions,
+    };
+    vec![
+        registered(Host::Linux, vec![function("Compile"), function("Übersetzen")]),
+        registered(Host::Win64, Vec::new()),
+        registered(Host::Mac, Vec::new()),
+        registered(Host::Other("Haiku".to_owned()), Vec::new()),
+        Event::WorkerFunctionsDeclared { worker: worker(), functions: vec![function("Link")] },
+        Event::WorkerRetired { worker: worker() },
+    ]
+}
+
+fn jobs() -> Vec<Event> {
+    let submitted = |object, queue, run| Event::JobSubmitted {
+        worker: worker(),
+        action: ActionId::of(b"action"),
+        function: "Compile".to_owned(),
+        object,
+        priority: -3,
+        queue,
+        retries_max: 3,
+        run,
+    };
+    let stop = AttemptRef { execution: Lsn(7), attempt: AttemptNo(2) };
+    vec![
+        submitted(inline(b"action"), None, Run::Opens),
+        submitted(chunk(), Some(QueueId(5)), Run::Joins(Lsn(7))),
+        submitted(inline(b""), Some(QueueId(u32::MAX)), Run::Cached(Lsn(7))),
+        Event::JobCancelled { job: Lsn(7), stop: None },
+        Event::JobCancelled { job: Lsn(7), stop: Some(stop) },
+        Event::JobReprioritised { job: Lsn(8), priority: i32::MIN },
+        Event::JobRescheduled { job: Lsn(8), retry_count: 1, run: Run::Opens, former: Lsn(7) },
+        Event::JobRetired { job: Lsn(u64::MAX) },
+    ]
+}
+
+fn attempts() -> Vec<Event> {
+    let (execution, attempt) = (Lsn(13), AttemptNo(1));
+    let retracted = |stop, avoid| Event::ExecutionRetracted { execution, stop, avoid };
+    vec![
+        Event::AttemptAssigned { execution, attempt, runner: RunnerName::local() },
+        Event::AttemptStarted { execution, attempt, sandbox: "landlock, seccomp".to_owned() },
+        Event::AttemptLost { execution, attempt },
+        retracted(None, None),
+        retracted(Some(attempt), Some(RunnerName("runner-2".into()))),
+        Event::JobsGaveUp { execution, abandoned: true, jobs: vec![Lsn(7), Lsn(300)] },
+        Event::JobsGaveUp { execution, abandoned: false, jobs: Vec::new() },
+    ]
+}
+
+fn endings() -> Vec<Event> {
+    let finished = |outcome, retry_at| Event::AttemptFinished {
+        execution: Lsn(13),
+        attempt: AttemptNo(4),
+        outcome,
+        usage: Usage { cpu_ms: 1_500, peak_rss_bytes: 1 << 33 },
+        retry_at,
+    };
+    let completed = |output, cacheable, stderr| Outcome::Completed { output, cacheable, stderr };
+    let failed = |kind, exit_code, signal, stderr| {
+        Outcome::Failed(Failure { kind, reason: "why".to_owned(), exit_code, signal, stderr })
+    };
+    let later = Some(Timestamp(1_790_000_009_000_000));
+    let tail = || Some(Tail::Inline("warning: unused\n".to_owned()));
+    let long = Some(Tail::Chunk { chunk: ChunkId::of(b"tail"), bytes: 9_000 });
+    vec![
+        finished(completed(inline(b"output"), true, None), None),
+        finished(completed(chunk(), false, tail()), None),
+        finished(failed(FailureKind::Launch, None, None, None), later),
+        finished(failed(FailureKind::Exit, Some(1), None, tail()), later),
+        finished(failed(FailureKind::Exit, None, Some(9), long), None),
+        finished(failed(FailureKind::TimedOut, None, Some(-1), None), None),
+        finished(failed(FailureKind::BadOutput, Some(0), None, None), None),
+        finished(failed(FailureKind::InputLost, None, None, None), None),
+        finished(failed(FailureKind::RunnerLost, None, None, None), None),
+    ]
+}
