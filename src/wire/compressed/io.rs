@@ -58,10 +58,12 @@ impl<R: Read> Reader<R> {
             if more {
                 return Ok(true);
             }
-            self.piece.resize(PIECE_BYTES, 0);
-            let length = self.source.read(&mut self.piece)?;
-            self.piece.truncate(length);
             self.taken = 0;
+            self.piece.resize(PIECE_BYTES, 0);
+            let read = self.source.read(&mut self.piece);
+            // Nothing of it if the read failed: the caller may try again.
+            self.piece.truncate(*read.as_ref().unwrap_or(&0));
+            let length = read?;
             if length == 0
                 && let Some(decoder) = self.decoder.take()
             {

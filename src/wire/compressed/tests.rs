@@ -248,6 +248,30 @@ fn large_stored_buffers_stream_in_flat_memory() {
     assert_eq!(decoder.finish().unwrap().raw_bytes, 64 << 20);
 }
 
+/// Fails every other read.
+struct Unsteady<R>(R, bool);
+
+impl<R: Read> Read for Unsteady<R> {
+    fn read(&mut self, target: &mut [u8]) -> std::io::Result<usize> {
+        self.1 = !self.1;
+        if self.1 {
+            Err(std::io::ErrorKind::Interrupted.into())
+        } else {
+            self.0.by_ref().take(10).read(target)
+        }
+    }
+}
+
+#[test]
+fn failed_reads_can_be_tried_again() {
+    let mut raw = Vec::new();
+    // `read_to_end` goes on after an interruption.
+    Reader::new(Unsteady(Cursor::new(bytes(C4)), false), LIMITS, None)
+        .read_to_end(&mut raw)
+        .unwrap();
+    assert_eq!(raw, b"abcd".repeat(100));
+}
+
 #[test]
 fn lz4_cannot_promise_more_than_it_can_hold() {
     let packed = buffer(Method::Lz4, 18, &[&[0x1f, 0, 1, 0]], &vec![0; 100_000]);
