@@ -8,5 +8,8 @@ pub fn main() -> std::process::ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == supervisor::SUBCOMMAND) {
         return supervisor::main();
     }
+    if let Some(code) = crate::worker::builtin::main_if_worker(std::env::args_os()) {
+        return code;
+    }
     std::process::ExitCode::SUCCESS
 }

@@ -1,0 +1,76 @@
+//! Shader sources to compile: the ones that the tests compile for every target.
+
+/// Declares the list of sources by the names of their files.
+macro_rules! sources {
+    ($($name:literal)*) => {
+        /// Name and WGSL text of every source, in order of name.
+        pub(crate) const SOURCES: &[(&str, &str)] = &[
+            $(($name, include_str!(concat!("../../../tests/fixtures/shaders/", $name, ".wgsl")))),*
+        ];
+    };
+}
+
+sources! {
+    "bilateral"
+    "bitonic_sort"
+    "blinn_phong"
+    "bloom_downsample"
+    "box_blur_compute"
+    "chromatic_vignette"
+    "cloth_springs"
+    "cube_array_probe"
+    "deferred_tiles"
+    "depth_of_field"
+    "depth_only"
+    "exposure"
+    "fft_step"
+    "fluid_jacobi"
+    "frustum_cull"
+    "fxaa"
+    "game_of_life"
+    "gather_edges"
+    "gaussian_blur"
+    "gbuffer"
+    "half_precision"
+    "hash_table"
+    "histogram"
+    "hiz_downsample"
+    "ibl_prefilter"
+    "integer_codec"
+    "lambert"
+    "mandelbrot"
+    "marching_cubes_count"
+    "matrix_multiply"
+    "morph_targets"
+    "motion_blur"
+    "multisample_resolve"
+    "nbody"
+    "occlusion_cull"
+    "particles_billboard"
+    "particles_update"
+    "path_trace"
+    "pbr_metallic"
+    "perlin"
+    "prefix_sum"
+    "radix_count"
+    "raymarch_clouds"
+    "raymarch_sdf"
+    "reaction_diffusion"
+    "reduce_max"
+    "shadow_cascade"
+    "shadow_pcf"
+    "skinning"
+    "skinning_compute"
+    "sky_gradient"
+    "skybox"
+    "ssao"
+    "subgroup_reduce"
+    "taa_resolve"
+    "terrain_heightmap"
+    "text_sdf"
+    "tonemap"
+    "toon"
+    "ui_rounded_rect"
+    "water_surface"
+    "worley"
+}
