@@ -34,19 +34,24 @@ pub(super) fn run(job: &mut Job<'_>) -> Result<(), Failure> {
     let outputs = Outputs::parse(&spec.outputs)?;
     let work = job.folder().join(WORK);
     fs::create_dir(&work)?;
+    let done = run_in(job, &spec, &outputs, &work);
+    // Whatever came of it, the next action of the same process starts afresh.
+    clear_away(job, &work);
+    done
+}
+
+fn run_in(job: &mut Job<'_>, spec: &Spec, outputs: &Outputs, work: &Path) -> Result<(), Failure> {
     // Symbolic links are judged by where they end, so the start has to be the real one.
     let work = work.canonicalize()?;
-    work::place(job, &spec, &work)?;
+    work::place(job, spec, &work)?;
     let cwd = directory(&work, &spec.cwd)?;
-    let program = program::find(&spec, &cwd)?;
-
-    let status = start_and_wait(job, &spec, &program, &work, &cwd)?;
+    let program = program::find(spec, &cwd)?;
+    let status = start_and_wait(job, spec, &program, &work, &cwd)?;
     for name in STREAMS {
         job.output_file(name, &stream(job, name))?;
     }
     outputs.collect(job, &work)?;
     report(job, status);
-    clear_away(job, &work);
     Ok(())
 }
 
@@ -106,8 +111,8 @@ fn report(job: &mut Job<'_>, status: ExitStatus) {
     }
 }
 
-/// Makes room for another action of the same process. That folders are gone is not important: the
-/// service deletes the whole attempt.
+/// Makes room for another action of the same process. What can't be removed is left: the service
+/// deletes the whole attempt.
 fn clear_away(job: &Job<'_>, work: &Path) {
     let _ = fs::remove_dir_all(work);
     for name in STREAMS {
