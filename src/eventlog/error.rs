@@ -29,8 +29,13 @@ pub enum Error {
     )]
     InUse { path: PathBuf, pid: Option<u32> },
 
-    #[error("the log in {} is damaged: {damage}; {}", .path.display(), .damage.remedy())]
-    Damaged { path: PathBuf, damage: Damage },
+    /// What exactly is in the source.
+    #[error("the log in {} is damaged; {}", .path.display(), .damage.remedy())]
+    Damaged {
+        path: PathBuf,
+        #[source]
+        damage: Damage,
+    },
     #[error(
         "the log in {} has format {found}, and this program knows formats up to {known}; \
          start it with a newer version of the program", .path.display()
