@@ -14,7 +14,7 @@ pub mod varuint;
 mod writer;
 
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 #[cfg(test)]
 mod tests;
 
