@@ -54,7 +54,9 @@ fn main() {
         }
     }
     let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).unwrap();
-    println!("segment  piece   chunk writers    file MB/s   store MB/s  ratio  read MB/s  disk/payload  written/payload");
+    println!(
+        "segment  piece   chunk writers    file MB/s   store MB/s  ratio  read MB/s  disk/payload  written/payload"
+    );
     for options in layouts {
         let sizes = LOADS.iter().filter(|load| wants(&format!("{}K", load.0 / KIB)));
         let some = sizes.clone().next().is_some();
@@ -119,7 +121,8 @@ fn measure(dir: &Path, options: &Options, load: (usize, usize, usize, usize)) {
     let mut rates = Vec::new();
     let before = written_bytes();
     for round in 0..=rounds {
-        let pair = (in_parallel(writers, count, size, file), in_parallel(writers, count, size, put));
+        let pair =
+            (in_parallel(writers, count, size, file), in_parallel(writers, count, size, put));
         // The first round warms up.
         if round > 0 {
             rates.push(pair);
