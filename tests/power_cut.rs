@@ -79,3 +79,42 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
         assert!(log.last().0 >= survived, "{} of {survived} are left", log.last());
     }
 }
+
+#[test]
+fn a_full_disk_opens_on_the_space_set_aside() {
+    let disk = match Disk::new(400) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            eprintln!("skipped: no disk to fill ({reason})");
+            return;
+        }
+    };
+    let path = disk.path().join("data");
+    let mut log = open(&path);
+    log.append(&(1..=50).map(record).collect::<Vec<_>>()).unwrap();
+    drop(log);
+    let ballast = path.join("ballast");
+    assert!(ballast.exists());
+    let filler = disk.path().join("filler");
+    std::io::copy(&mut std::io::repeat(1), &mut std::fs::File::create(&filler).unwrap())
+        .unwrap_err();
+    // A whole scan makes sled write its notes, for which there is no room.
+    for entry in std::fs::read_dir(path.join("log")).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    std::io::copy(
+        &mut std::io::repeat(1),
+        &mut std::fs::File::options().append(true).open(&filler).unwrap(),
+    )
+    .unwrap_err();
+    let mut log = open(&path);
+    assert_eq!(log.last(), Lsn(50));
+    assert!(!ballast.exists());
+    log.append(&[record(51)]).unwrap();
+    drop(log);
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(open(&path).last(), Lsn(51));
+    assert!(ballast.exists());
+}
