@@ -47,8 +47,8 @@ pub enum Failure {
 
 impl Failure {
     /// The action is at fault.
-    pub fn action(reason: impl ToString) -> Self {
-        Self::Action(reason.to_string())
+    pub fn action(reason: impl Into<String>) -> Self {
+        Self::Action(reason.into())
     }
 }
 

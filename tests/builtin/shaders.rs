@@ -84,7 +84,9 @@ fn compile_all(sandbox: &Sandbox, requests: &[(String, String, Value)]) {
 fn looks_right(target: &str, request: &Value, shader: &[u8]) -> bool {
     let text = String::from_utf8_lossy(shader);
     match target {
-        "spirv" => shader.starts_with(&[3, 2, 0x23, 7, 0, 3, 1, 0]) && shader.len() % 4 == 0,
+        "spirv" => {
+            shader.starts_with(&[3, 2, 0x23, 7, 0, 3, 1, 0]) && shader.len().is_multiple_of(4)
+        }
         "glsl" => text.starts_with("#version 310 es\n") && text.contains("void main()"),
         "msl" => text.contains("#include <metal_stdlib>") && !text.contains("fake"),
         _ => request["EntryPoint"].as_str().is_none_or(|name| text.contains(name)),

@@ -53,7 +53,8 @@ impl Outputs {
             job.warning(&format!("Outputs pattern {:?} matches no file", pattern.text));
         }
         for unreadable in found.unreadable {
-            job.warning(&format!("folder {unreadable:?} can't be searched for outputs"));
+            let folder = unreadable.display();
+            job.warning(&format!("folder {folder} can't be searched for outputs"));
         }
         Ok(())
     }
@@ -123,7 +124,8 @@ fn walk(work: &Path, below: &Path, found: &mut Found) -> Result<(), Failure> {
 /// Gives one file as a value, unless it is none that may be read.
 fn keep(job: &mut Job<'_>, work: &Path, name: &Path) -> Result<(), Failure> {
     let Some(text) = name.to_str() else {
-        job.warning(&format!("output {name:?} is left out: its name is not UTF-8"));
+        let shown = name.display();
+        job.warning(&format!("output {shown} is left out: its name is not UTF-8"));
         return Ok(());
     };
     let path = work.join(name);
