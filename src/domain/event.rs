@@ -195,6 +195,12 @@ pub enum Tail {
 /// Longest stderr tail that rides in its record, in bytes.
 pub const TAIL_INLINE_BYTES_MAX: usize = 1_024;
 
+/// Longest description of a sandbox in [`Event::AttemptStarted`], in bytes.
+pub const SANDBOX_BYTES_MAX: usize = 512;
+
+/// Most jobs in one [`Event::JobsGaveUp`].
+pub const GAVE_UP_LEN_MAX: usize = 256;
+
 /// What an attempt cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Usage {

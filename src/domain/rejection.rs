@@ -23,4 +23,7 @@ pub enum Rejection {
     WrongState { job: Lsn, state: JobState, what: &'static str },
     #[error("cannot reschedule job {job}: its limit of {limit} retries is reached")]
     RetryLimit { job: Lsn, limit: u32 },
+    /// It would not fit into a record.
+    #[error("{what} is {size} long, at most {limit} are taken")]
+    TooLong { what: &'static str, size: usize, limit: usize },
 }

@@ -45,6 +45,13 @@ impl fmt::Display for Host {
     }
 }
 
+/// Longest name of a worker, a platform, a function or a runner, in bytes: several of them share
+/// one record.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// Most functions of one worker.
+pub const FUNCTIONS_MAX: usize = 4_096;
+
 /// A function a worker implements.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Function {

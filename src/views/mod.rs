@@ -1,1 +1,123 @@
-//! Being built.
+//! Projections: folds of records, nothing else.
+//!
+//! [`Views`] is what the rules need; the writer keeps a private copy that runs ahead of the disk.
+//! [`Listing`] is what only queries need, and exists once, beside the published views. Neither
+//! holds an action, a descriptor or an output: they name the record that does.
+
+mod apply;
+mod digest;
+mod listing;
+mod lists;
+mod names;
+mod query;
+mod state;
+mod table;
+mod transitions;
+mod workers;
+
+use std::collections::BTreeSet;
+
+use self::digest::Digest;
+use self::names::{LsnSet, Names};
+use self::state::{Execution, Job, PairKey, Place, Want};
+use self::table::Table;
+use self::workers::Workers;
+use crate::domain::event::Subject;
+use crate::domain::{Cause, ContentHash, Event, Lsn, Record, Timestamp};
+
+pub use self::apply::ApplyError;
+pub use self::listing::Listing;
+pub use self::lists::{EndedRow, Filter, Newest, Page, SCAN_LEN_MAX};
+pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
+pub use self::workers::WorkerRow;
+
+/// The state the rules need, at one LSN.
+#[derive(Clone, Default, Hash)]
+pub struct Views {
+    /// The last record folded.
+    lsn: Lsn,
+    workers: Workers,
+    functions: Names,
+    runners: Names,
+    jobs: Table<Lsn, Job>,
+    executions: Table<Lsn, Execution>,
+    /// Who wants what: jobs not ended, by execution.
+    wants: BTreeSet<Want>,
+    /// What may be handed out, in the order it would be.
+    ready: BTreeSet<Place>,
+    /// What waits for its next try.
+    waiting: BTreeSet<(Timestamp, Lsn)>,
+    /// Executions with an attempt under way.
+    under_way: BTreeSet<Lsn>,
+    /// Executions that a submission may join.
+    live: BTreeSet<(PairKey, Lsn)>,
+    /// Executions whose result a submission may have.
+    reusable: BTreeSet<(PairKey, Lsn)>,
+    /// Jobs that are gone, so that retiring twice is the same as once.
+    retired: LsnSet,
+}
+
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "views at {} with {} jobs", self.lsn, self.jobs.len())
+    }
+}
+
+impl Views {
+    /// The last record folded.
+    pub const fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The newest record about a subject, zero when there is none: what the next one links back to.
+    pub fn tail(&self, subject: Subject) -> Lsn {
+        match subject {
+            Subject::Itself => None,
+            Subject::Worker(id) => {
+                let worker = self.workers.find(id).and_then(|ix| self.workers.get(ix));
+                worker.map(|worker| worker.tail)
+            }
+            Subject::Job(job) => self.jobs.get(job).map(|job| job.tail),
+            Subject::Execution(id) => self.executions.get(id).map(|execution| execution.tail),
+        }
+        .unwrap_or(Lsn::ZERO)
+    }
+
+    /// The next record: `event` with its position and its link back.
+    pub fn stamp(&self, at: Timestamp, cause: Cause, event: Event) -> Record {
+        let prev = self.tail(event.subject());
+        Record { lsn: self.lsn.next(), at, prev, cause, event }
+    }
+
+    /// A hash of everything here. Equal logs give equal digests.
+    pub fn digest(&self) -> ContentHash {
+        Digest::of(self)
+    }
+}
+
+/// What readers see: everything up to one LSN.
+#[derive(Clone, Default, Debug)]
+pub struct Published {
+    pub views: Views,
+    pub listing: Listing,
+}
+
+impl Published {
+    /// The last record folded.
+    pub const fn lsn(&self) -> Lsn {
+        self.views.lsn()
+    }
+
+    /// Folds the next record. After an error the state is good for nothing.
+    pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
+        self.listing.before(&self.views, record);
+        self.views.apply(record)?;
+        self.listing.after(&self.views, record);
+        Ok(())
+    }
+
+    /// A hash of everything here. Equal logs give equal digests.
+    pub fn digest(&self) -> ContentHash {
+        Digest::of(&(&self.views, &self.listing))
+    }
+}

@@ -1,0 +1,232 @@
+//! Indexes that only queries need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+
+use super::Views;
+use super::names::NameIx;
+use super::state::PairKey;
+use super::table::Table;
+use super::workers::WorkerIx;
+use crate::domain::event::Subject;
+use crate::domain::{Event, JobState, Lsn, QueueId, Record, Timestamp, WorkerId};
+
+/// Jobs in the order they were submitted.
+pub(super) type Jobs = Table<Lsn, ()>;
+
+/// Jobs by state, worker, function, queue and pair, and the feed of those that ended.
+///
+/// It is folded beside the views: [`Listing::before`] sees them before a record and
+/// [`Listing::after`] after it, so it repeats no rule of theirs.
+#[derive(Clone, Default)]
+pub struct Listing {
+    pub(super) states: BTreeSet<(JobState, Lsn)>,
+    /// Jobs in each state, in the order of [`JobState::ALL`].
+    pub(super) counts: [u64; JobState::ALL.len()],
+    /// Jobs not ended, by worker.
+    pub(super) open: BTreeSet<(WorkerIx, Lsn)>,
+    pub(super) workers: BTreeMap<WorkerIx, Jobs>,
+    pub(super) functions: BTreeMap<NameIx, Jobs>,
+    pub(super) queues: BTreeMap<QueueId, Jobs>,
+    /// Jobs that ended, by the record that ended them.
+    pub(super) feed: Table<(Lsn, Lsn), ()>,
+    pub(super) pairs: BTreeSet<(PairKey, Rank)>,
+    /// When a worker was last submitted to.
+    pub(super) used: BTreeMap<WorkerIx, Timestamp>,
+    /// Of the record being folded: the jobs it is about and what they were.
+    noted: Vec<Noted>,
+}
+
+/// A job before a record.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    job: Lsn,
+    state: JobState,
+    ended: Lsn,
+}
+
+/// What was noted for one record doesn't count: it is empty between records.
+impl Hash for Listing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { states, counts, open, workers, functions, queues, feed, pairs, used, noted: _ } =
+            self;
+        (states, counts, open, workers, functions).hash(state);
+        (queues, feed, pairs, used).hash(state);
+    }
+}
+
+impl std::fmt::Debug for Listing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listing of {} jobs", self.states.len())
+    }
+}
+
+/// Orders the jobs of one pair: cancelled ones last, then the newest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Rank(u64);
+
+impl Rank {
+    const CANCELLED: u64 = 1 << 63;
+
+    fn of(job: Lsn, state: JobState) -> Self {
+        let newest_first = !job.0 & !Self::CANCELLED;
+        Self(if state == JobState::Cancelled {
+            newest_first | Self::CANCELLED
+        } else {
+            newest_first
+        })
+    }
+
+    /// The job, and whether it was cancelled.
+    pub(super) const fn job(self) -> (Lsn, bool) {
+        (Lsn(!self.0 & !Self::CANCELLED), self.0 & Self::CANCELLED != 0)
+    }
+
+    pub(super) const FIRST: Self = Self(0);
+    pub(super) const LAST: Self = Self(u64::MAX);
+}
+
+const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(Lsn, Lsn)> {
+    if state.is_final() { Some((ended, job)) } else { None }
+}
+
+impl Listing {
+    /// How many jobs are in `state`.
+    pub fn count(&self, state: JobState) -> u64 {
+        self.counts.get(state as usize).copied().unwrap_or(0)
+    }
+
+    fn count_mut(&mut self, state: JobState, by: i64) {
+        if let Some(count) = self.counts.get_mut(state as usize) {
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    /// When a worker was last submitted to.
+    pub(super) fn last_used(&self, views: &Views, worker: WorkerId) -> Option<Timestamp> {
+        self.used.get(&views.workers.find(worker)?).copied()
+    }
+
+    /// Notes the jobs `record` is about, as they are before it.
+    pub(super) fn before(&mut self, views: &Views, record: &Record) {
+        self.noted.clear();
+        match (&record.event, record.event.subject()) {
+            (Event::JobRetired { job }, _) => self.remove(views, *job),
+            (Event::JobsGaveUp { jobs, .. }, _) => {
+                for job in jobs {
+                    self.note(views, *job);
+                }
+            }
+            (_, Subject::Job(job)) => self.note(views, job),
+            (_, Subject::Execution(execution)) => {
+                for job in views.jobs_wanting(execution) {
+                    self.note(views, job);
+                }
+                // By age, as the feed lists those that end together.
+                self.noted.sort_unstable_by_key(|noted| noted.job);
+            }
+            (_, Subject::Worker(_) | Subject::Itself) => {}
+        }
+    }
+
+    fn note(&mut self, views: &Views, job: Lsn) {
+        if let Some(found) = views.jobs.get(job) {
+            let state = views.state_of(found);
+            self.noted.push(Noted { job, state, ended: found.ended });
+        }
+    }
+
+    /// Moves the noted jobs to where they are now.
+    pub(super) fn after(&mut self, views: &Views, record: &Record) {
+        if let Event::JobSubmitted { .. } = record.event {
+            self.add(views, record.lsn, record.at);
+            return;
+        }
+        let noted = std::mem::take(&mut self.noted);
+        for was in &noted {
+            self.move_job(views, *was);
+        }
+        // Its memory serves the next record.
+        self.noted = noted;
+        self.noted.clear();
+    }
+
+    fn move_job(&mut self, views: &Views, was: Noted) {
+        let job = was.job;
+        let Some(found) = views.jobs.get(job) else { return };
+        let Some(execution) = views.executions.get(found.execution) else { return };
+        let state = views.state_of(found);
+        if state == was.state && found.ended == was.ended {
+            return;
+        }
+        self.states.remove(&(was.state, job));
+        self.states.insert((state, job));
+        self.count_mut(was.state, -1);
+        self.count_mut(state, 1);
+        if let Some(key) = ended_in(was.state, was.ended, job) {
+            self.feed.remove(key);
+        }
+        if let Some(key) = ended_in(state, found.ended, job) {
+            self.feed.insert(key, ());
+        }
+        match (was.state.is_final(), state.is_final()) {
+            (false, true) => self.open.remove(&(execution.worker, job)),
+            (true, false) => self.open.insert((execution.worker, job)),
+            _ => false,
+        };
+        let (before, now) = (Rank::of(job, was.state), Rank::of(job, state));
+        if before != now {
+            let pair = PairKey::of(execution.worker, execution.action);
+            self.pairs.remove(&(pair, before));
+            self.pairs.insert((pair, now));
+        }
+    }
+
+    fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
+        let Some(found) = views.jobs.get(job) else { return };
+        let Some(execution) = views.executions.get(found.execution) else { return };
+        let state = views.state_of(found);
+        self.states.insert((state, job));
+        self.count_mut(state, 1);
+        match ended_in(state, found.ended, job) {
+            Some(key) => self.feed.insert(key, ()),
+            None => drop(self.open.insert((execution.worker, job))),
+        }
+        self.workers.entry(execution.worker).or_default().insert(job, ());
+        self.functions.entry(found.function).or_default().insert(job, ());
+        if let Some(queue) = found.queue {
+            self.queues.entry(queue).or_default().insert(job, ());
+        }
+        let pair = PairKey::of(execution.worker, execution.action);
+        self.pairs.insert((pair, Rank::of(job, state)));
+        self.used.insert(execution.worker, at);
+    }
+
+    /// Takes a job that ended out of everything, before the views forget it.
+    fn remove(&mut self, views: &Views, job: Lsn) {
+        let Some(found) = views.jobs.get(job) else { return };
+        let Some(execution) = views.executions.get(found.execution) else { return };
+        let state = views.state_of(found);
+        self.states.remove(&(state, job));
+        self.count_mut(state, -1);
+        if let Some(key) = ended_in(state, found.ended, job) {
+            self.feed.remove(key);
+        }
+        forget(&mut self.workers, execution.worker, job);
+        forget(&mut self.functions, found.function, job);
+        if let Some(queue) = found.queue {
+            forget(&mut self.queues, queue, job);
+        }
+        let pair = PairKey::of(execution.worker, execution.action);
+        self.pairs.remove(&(pair, Rank::of(job, state)));
+    }
+}
+
+fn forget<K: Ord>(index: &mut BTreeMap<K, Jobs>, key: K, job: Lsn) {
+    if let Some(jobs) = index.get_mut(&key) {
+        jobs.remove(job);
+        if jobs.len() == 0 {
+            index.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Lists: pages whose cost follows the answer, not the log.
+
+use std::ops::Bound;
+
+use super::Published;
+use super::listing::{Jobs, Rank};
+use super::state::{JobRow, PairKey};
+use super::workers::WorkerRow;
+use crate::domain::{ActionId, JobState, Lsn, QueueId, Timestamp, WorkerId};
+
+/// Most jobs one page looks at. A page that finds little says where to go on, so that the writer
+/// never waits long for a reader.
+pub const SCAN_LEN_MAX: usize = 10_000;
+
+/// What a list is narrowed to. All that is set must hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    pub state: Option<JobState>,
+    pub queue: Option<QueueId>,
+    pub worker: Option<WorkerId>,
+    pub function: Option<String>,
+    /// Only jobs submitted after this one.
+    pub after: Lsn,
+}
+
+/// A page of a list, in the order of submission.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    pub jobs: Vec<JobRow>,
+    /// [`Filter::after`] of the next page, none at the end. A page may be short, even empty, and
+    /// still not the last.
+    pub next: Option<Lsn>,
+}
+
+/// One line of the feed of ended jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EndedRow {
+    pub job: Lsn,
+    /// The record that ended it.
+    pub ended: Lsn,
+    pub state: JobState,
+    pub action: ActionId,
+    pub worker: WorkerId,
+    pub queue: Option<QueueId>,
+}
+
+/// The newest job of a worker and an action.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Newest {
+    /// The newest that was not cancelled.
+    Job(Lsn),
+    /// All that are left were cancelled; the newest of them.
+    Cancelled(Lsn),
+    /// There is none: never submitted, or all retired.
+    None,
+}
+
+/// An index that a list can be read from.
+enum Source<'a> {
+    /// All jobs.
+    All,
+    State(JobState),
+    Jobs(&'a Jobs),
+    /// A filter that nothing can pass.
+    Nothing,
+}
+
+impl Published {
+    /// The jobs that pass `filter`, at most `limit`.
+    pub fn jobs(&self, filter: &Filter, limit: usize) -> Page {
+        let after = filter.after;
+        match self.narrowest(filter) {
+            Source::Nothing => Page::default(),
+            Source::All => {
+                self.page(filter, limit, self.views.jobs.after(after).map(|(job, _)| job))
+            }
+            Source::Jobs(jobs) => self.page(filter, limit, jobs.after(after).map(|(job, ())| job)),
+            Source::State(state) => {
+                let range = behind((state, after), (state, Lsn(u64::MAX)));
+                self.page(filter, limit, self.listing.states.range(range).map(|(_, job)| *job))
+            }
+        }
+    }
+
+    /// The index with the fewest jobs that holds all of the answer.
+    fn narrowest<'a>(&'a self, filter: &Filter) -> Source<'a> {
+        let offer = |jobs: Option<&'a Jobs>| match jobs {
+            Some(jobs) => (jobs.len(), Source::Jobs(jobs)),
+            None => (0, Source::Nothing),
+        };
+        let mut candidates = vec![(self.views.jobs.len(), Source::All)];
+        if let Some(queue) = filter.queue {
+            candidates.push(offer(self.listing.queues.get(&queue)));
+        }
+        if let Some(worker) = filter.worker {
+            let ix = self.views.workers.find(worker);
+            candidates.push(offer(ix.and_then(|ix| self.listing.workers.get(&ix))));
+        }
+        if let Some(function) = &filter.function {
+            let ix = self.views.functions.find(function);
+            candidates.push(offer(ix.and_then(|ix| self.listing.functions.get(&ix))));
+        }
+        if let Some(state) = filter.state {
+            let count = self.listing.count(state);
+            candidates.push((usize::try_from(count).unwrap_or(usize::MAX), Source::State(state)));
+        }
+        // Among equals the first: all jobs, whose look-up is the cheapest.
+        let narrowest = candidates.into_iter().min_by_key(|(len, _)| *len);
+        narrowest.map_or(Source::Nothing, |(_, source)| source)
+    }
+
+    fn page(&self, filter: &Filter, limit: usize, jobs: impl Iterator<Item = Lsn>) -> Page {
+        let mut page = Page::default();
+        let mut seen = filter.after;
+        for (looked, job) in jobs.enumerate() {
+            if page.jobs.len() >= limit || looked >= SCAN_LEN_MAX {
+                page.next = Some(seen);
+                break;
+            }
+            seen = job;
+            if let Some(row) = self.views.job(job).filter(|row| passes(filter, row)) {
+                page.jobs.push(row);
+            }
+        }
+        page
+    }
+
+    /// Ended jobs after the record `since`, in the order they ended. At least `limit` when there
+    /// are as many: jobs that one record ended are never split.
+    pub fn ended(&self, since: Lsn, limit: usize) -> Vec<EndedRow> {
+        let mut rows: Vec<EndedRow> = Vec::new();
+        for ((ended, job), ()) in self.listing.feed.after((since, Lsn(u64::MAX))) {
+            if rows.len() >= limit && rows.last().is_none_or(|row| row.ended != ended) {
+                break;
+            }
+            let Some(found) = self.views.jobs.get(job) else { continue };
+            let Some(execution) = self.views.executions.get(found.execution) else { continue };
+            rows.push(EndedRow {
+                job,
+                ended,
+                state: self.views.state_of(found),
+                action: execution.action,
+                worker: self.views.worker_id(execution.worker),
+                queue: found.queue,
+            });
+        }
+        rows
+    }
+
+    /// The newest job of a worker and an action that was not cancelled, else what is left.
+    pub fn newest(&self, worker: WorkerId, action: ActionId) -> Newest {
+        let Some(ix) = self.views.workers.find(worker) else { return Newest::None };
+        let key = PairKey::of(ix, action);
+        for (_, rank) in self.listing.pairs.range((key, Rank::FIRST)..=(key, Rank::LAST)) {
+            let (job, cancelled) = rank.job();
+            let found = self.views.jobs.get(job);
+            let execution = found.and_then(|found| self.views.executions.get(found.execution));
+            if execution.is_some_and(|found| found.worker == ix && found.action == action) {
+                return if cancelled { Newest::Cancelled(job) } else { Newest::Job(job) };
+            }
+        }
+        Newest::None
+    }
+
+    /// Jobs of a worker that have not ended and come after `after`, oldest first, with their state.
+    pub fn open_jobs(
+        &self,
+        worker: WorkerId,
+        after: Lsn,
+    ) -> impl Iterator<Item = (Lsn, JobState)> + '_ {
+        let ix = self.views.workers.find(worker);
+        let range = ix.map(|ix| behind((ix, after), (ix, Lsn(u64::MAX))));
+        let jobs = range.into_iter().flat_map(|range| self.listing.open.range(range));
+        jobs.filter_map(|(_, job)| self.views.job_state(*job).map(|state| (*job, state)))
+    }
+
+    /// All workers that take jobs, each with the time it was last submitted to.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerRow, Option<Timestamp>)> + '_ {
+        self.views.workers().map(|row| {
+            let used = self.listing.last_used(&self.views, row.worker);
+            (row, used)
+        })
+    }
+
+    /// When a worker was last submitted to.
+    pub fn last_used(&self, worker: WorkerId) -> Option<Timestamp> {
+        self.listing.last_used(&self.views, worker)
+    }
+
+    /// How many jobs are in `state`.
+    pub fn count(&self, state: JobState) -> u64 {
+        self.listing.count(state)
+    }
+}
+
+/// Everything above `after`, up to `last`.
+const fn behind<T: Copy>(after: T, last: T) -> (Bound<T>, Bound<T>) {
+    (Bound::Excluded(after), Bound::Included(last))
+}
+
+fn passes(filter: &Filter, row: &JobRow) -> bool {
+    filter.state.is_none_or(|state| state == row.state)
+        && filter.queue.is_none_or(|queue| Some(queue) == row.queue)
+        && filter.worker.is_none_or(|worker| worker == row.worker)
+        && filter.function.as_ref().is_none_or(|function| **function == *row.function)
+}

@@ -1,0 +1,273 @@
+//! What rules and readers ask about one thing.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::Views;
+use super::names::NameIx;
+use super::state::{
+    Execution, ExecutionRow, ExecutionState, Job, JobRow, LaunchRow, PairKey, Phase, Retries, Want,
+};
+use super::workers::{WorkerIx, WorkerRow};
+use crate::domain::{
+    ActionId, AttemptRef, FunctionKey, Host, JobState, Lsn, RunnerName, Timestamp, WorkerId,
+};
+
+impl Views {
+    /// A job that was submitted and not retired.
+    pub fn job(&self, job: Lsn) -> Option<JobRow> {
+        let found = self.jobs.get(job)?;
+        let execution = self.executions.get(found.execution)?;
+        let state = self.state_of(found);
+        let output_at = match execution.phase {
+            Phase::Completed { at, .. } if state == JobState::Completed => Some(at),
+            _ => None,
+        };
+        Some(JobRow {
+            job,
+            state,
+            execution: found.execution,
+            worker: self.worker_id(execution.worker),
+            action: execution.action,
+            function: self.functions.text(found.function),
+            queue: found.queue,
+            priority: found.priority,
+            retry_count: found.retry_count,
+            retries_max: found.retries_max,
+            submitted_at: found.submitted_at,
+            ended: found.end.map(|_| found.ended),
+            cached: found.cached,
+            output_at,
+            tail: found.tail,
+            execution_tail: execution.tail,
+        })
+    }
+
+    /// Where a job is.
+    pub fn job_state(&self, job: Lsn) -> Option<JobState> {
+        self.jobs.get(job).map(|found| self.state_of(found))
+    }
+
+    /// Whether there was a job of this name that was retired.
+    pub fn is_retired(&self, job: Lsn) -> bool {
+        self.retired.contains(job)
+    }
+
+    /// How many jobs there are, ended ones included, retired ones not.
+    pub const fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// An execution that a job refers to which is not retired.
+    pub fn execution(&self, id: Lsn) -> Option<ExecutionRow> {
+        let found = self.executions.get(id)?;
+        let runner = |ix: NameIx| RunnerName(self.runners.text(ix));
+        let attempt = found.attempt;
+        Some(ExecutionRow {
+            execution: id,
+            worker: self.worker_id(found.worker),
+            action: found.action,
+            state: match found.phase {
+                Phase::Ready => ExecutionState::Ready,
+                Phase::BackingOff { until } => ExecutionState::BackingOff { until },
+                Phase::Retracted { avoid } => {
+                    ExecutionState::Retracted { avoid: avoid.map(runner) }
+                }
+                Phase::Submitting { runner: ix } => {
+                    ExecutionState::Submitting { attempt, runner: runner(ix) }
+                }
+                Phase::Running { runner: ix } => {
+                    ExecutionState::Running { attempt, runner: runner(ix) }
+                }
+                Phase::Completed { at, cacheable } => ExecutionState::Completed { at, cacheable },
+                Phase::Ended => ExecutionState::Ended,
+            },
+            priority: found.priority,
+            attempt,
+            tail: found.tail,
+        })
+    }
+
+    /// The jobs that want an execution, most wanting first.
+    pub fn jobs_wanting(&self, execution: Lsn) -> impl Iterator<Item = Lsn> + '_ {
+        self.wanting(execution).map(|(_, _, job)| job)
+    }
+
+    /// The jobs that want an execution with their retries, most wanting first.
+    pub fn retries_of(&self, execution: Lsn) -> impl Iterator<Item = (Lsn, Retries)> + '_ {
+        self.jobs_wanting(execution).filter_map(|job| {
+            let found = self.jobs.get(job)?;
+            Some((job, Retries { count: found.retry_count, max: found.retries_max }))
+        })
+    }
+
+    /// How many executions are before this one in the ready order, counting at most `max`. None
+    /// when it is not ready.
+    pub fn ready_position(&self, execution: Lsn, max: usize) -> Option<usize> {
+        let place = self.place(execution).filter(|place| self.ready.contains(place))?;
+        let first = (place.0, Reverse(i32::MAX), Lsn::ZERO);
+        Some(self.ready.range(first..place).take(max).count())
+    }
+
+    /// How many executions are ready, of all platforms.
+    pub fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// How many executions wait for their next try.
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Attempts handed out and not over, in the order of their executions.
+    pub fn attempts_under_way(&self) -> impl Iterator<Item = (AttemptRef, RunnerName)> + '_ {
+        self.under_way.iter().filter_map(|id| {
+            let found = self.executions.get(*id)?;
+            let (Phase::Submitting { runner } | Phase::Running { runner }) = found.phase else {
+                return None;
+            };
+            let attempt = AttemptRef { execution: *id, attempt: found.attempt };
+            Some((attempt, RunnerName(self.runners.text(runner))))
+        })
+    }
+
+    /// What it takes to launch an attempt; none when it is no longer the current one.
+    pub fn launch_of(&self, attempt: AttemptRef) -> Option<LaunchRow> {
+        if self.attempt_under_way(attempt.execution) != Some(attempt) {
+            return None;
+        }
+        let found = self.executions.get(attempt.execution)?;
+        let worker = self.workers.get(found.worker)?;
+        Some(LaunchRow {
+            attempt,
+            worker: worker.id,
+            action: found.action,
+            action_at: found.action_at,
+            descriptor_at: worker.registered,
+        })
+    }
+
+    /// A worker that was ever registered; [`WorkerRow::retired`] says whether it takes jobs.
+    pub fn worker(&self, id: WorkerId) -> Option<WorkerRow> {
+        let found = self.workers.get(self.workers.find(id)?)?;
+        Some(found.row(&self.functions, &self.workers))
+    }
+
+    /// All workers that take jobs, in the order they were first registered.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerRow> + '_ {
+        let active = self.workers.all().iter().filter(|worker| !worker.retired);
+        active.map(|worker| worker.row(&self.functions, &self.workers))
+    }
+
+    /// Whether a worker takes jobs.
+    pub fn is_registered(&self, id: WorkerId) -> bool {
+        self.workers.active(id).is_some()
+    }
+
+    /// The record that has the descriptor of a worker that takes jobs.
+    pub fn descriptor_at(&self, id: WorkerId) -> Option<Lsn> {
+        self.workers.active(id).map(|(_, worker)| worker.registered)
+    }
+
+    /// Jobs of a worker that have not ended.
+    pub fn open_jobs(&self, id: WorkerId) -> u64 {
+        let worker = self.workers.find(id).and_then(|ix| self.workers.get(ix));
+        worker.map_or(0, |worker| worker.open)
+    }
+
+    /// Who runs a function: the newest registered worker, then the lowest id.
+    pub fn resolve(&self, key: &FunctionKey) -> Option<WorkerId> {
+        self.workers.resolve(&self.functions, key)
+    }
+
+    /// When the next execution that waits for its next try is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(until, _)| *until)
+    }
+
+    pub(super) fn state_of(&self, job: &Job) -> JobState {
+        match job.end {
+            Some(end) => end.state(),
+            None => {
+                let execution = self.executions.get(job.execution);
+                execution.map_or(JobState::Pending, |execution| execution.phase.job_state())
+            }
+        }
+    }
+
+    pub(super) fn worker_id(&self, ix: WorkerIx) -> WorkerId {
+        self.workers.get(ix).map(|worker| worker.id).unwrap_or_default()
+    }
+
+    pub(super) fn wanting(&self, execution: Lsn) -> impl Iterator<Item = Want> + '_ {
+        let first = (execution, Reverse(i32::MAX), Lsn::ZERO);
+        let last = (execution, Reverse(i32::MIN), Lsn(u64::MAX));
+        self.wants.range(first..=last).copied()
+    }
+
+    /// The attempt of an execution that was handed out and is not over.
+    pub fn attempt_under_way(&self, execution: Lsn) -> Option<AttemptRef> {
+        let found = self.executions.get(execution)?;
+        let current = AttemptRef { execution, attempt: found.attempt };
+        found.phase.is_under_way().then_some(current)
+    }
+
+    /// The newest execution of this worker and action that a submission may join.
+    pub fn live_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
+        let worker = self.workers.find(worker)?;
+        self.newest_in(&self.live, worker, action)
+    }
+
+    /// The newest execution of this worker and action whose result a submission may have.
+    pub fn reusable_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
+        let worker = self.workers.find(worker)?;
+        self.newest_in(&self.reusable, worker, action)
+    }
+
+    fn newest_in(
+        &self,
+        set: &std::collections::BTreeSet<(PairKey, Lsn)>,
+        worker: WorkerIx,
+        action: ActionId,
+    ) -> Option<Lsn> {
+        let key = PairKey::of(worker, action);
+        let matching = |id: &Lsn| {
+            let found: Option<&Execution> = self.executions.get(*id);
+            found.is_some_and(|found| found.worker == worker && found.action == action)
+        };
+        let all = set.range((key, Lsn::ZERO)..=(key, Lsn(u64::MAX))).rev().map(|(_, id)| *id);
+        all.into_iter().find(matching)
+    }
+
+    /// The first execution in the ready order of `host` that `may` be handed out, or the first
+    /// among those due at `now` when it comes before that one.
+    pub fn first_to_run(
+        &self,
+        host: &Host,
+        now: Timestamp,
+        avoided: Option<&RunnerName>,
+    ) -> Option<Lsn> {
+        let tag = self.workers.host_tag(host)?;
+        let avoided = avoided.and_then(|runner| self.runners.find(&runner.0));
+        let shuns = |id: Lsn| {
+            let phase = self.executions.get(id).map(|found| found.phase);
+            avoided.is_some() && phase == Some(Phase::Retracted { avoid: avoided })
+        };
+        let first = (tag, Reverse(i32::MAX), Lsn::ZERO);
+        let last = (tag, Reverse(i32::MIN), Lsn(u64::MAX));
+        let ready = self.ready.range(first..=last).find(|place| !shuns(place.2)).copied();
+        // Few: what is due joins the ready order with the next record, whatever it is about.
+        let due = self.waiting.iter().take_while(|(until, _)| *until <= now);
+        let due = due.filter_map(|(_, id)| self.place(*id)).filter(|place| place.0 == tag).min();
+        let best = match (ready, due) {
+            (Some(ready), Some(due)) => Some(ready.min(due)),
+            (ready, due) => ready.or(due),
+        };
+        best.map(|place| place.2)
+    }
+
+    /// Names of the functions that jobs or workers ever had, in the order of first use.
+    pub fn function_names(&self) -> &[Arc<str>] {
+        self.functions.all()
+    }
+}
