@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     // The fuzzer shouldn't have to find the version byte.
-    let value = [&[CODEC_VERSION], bytes].concat();
+    let value = [&[CODEC_VERSION][..], bytes].concat();
     let lsn = Lsn(7);
     match decode(lsn, &value) {
         Err(error) => assert!(!error.to_string().is_empty()),
