@@ -70,8 +70,10 @@ impl Inner {
         worker: &Worker,
         control: &Control,
     ) -> Result<Ended, Stop> {
-        let stopped = || failure(FailureKind::RunnerLost, "the service stopped before it started");
-        let mut lease = self.link.lease().ok_or_else(stopped)?;
+        let no_slot = || failure(FailureKind::RunnerLost, "the runner had no slot for it any more");
+        let Some(mut lease) = self.link.lease() else {
+            return Err(control.is_cut().map_or_else(|| no_slot().into(), Stop::Cut));
+        };
         let serial = self.next_serial();
         let spawn = Spawn {
             serial,
@@ -83,7 +85,7 @@ impl Inner {
             timeout_ms: worker.timeout_ms,
             sandbox: self.sandbox,
         };
-        let Some(stream) = lease.stream() else { return Err(stopped().into()) };
+        let Some(stream) = lease.stream() else { return Err(no_slot().into()) };
         match control.start_process(serial, stream, || lease.spawn(spawn)) {
             Ok(None) => {}
             Ok(Some(cut)) => {

@@ -204,6 +204,7 @@ fn bad(reason: impl Into<String>) -> Failure {
 }
 
 /// The store failed, not the worker.
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of errors")]
 fn unstored(error: chunks::Error) -> Failure {
     failure(FailureKind::RunnerLost, format!("cannot store the outputs: {}", chain(&error)))
 }

@@ -237,7 +237,7 @@ mod tests {
         let closed = root.join("a/b");
         fs::create_dir_all(&closed).unwrap();
         nix::unistd::mkfifo(&closed.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
-        fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(root.join("a"), Permissions::from_mode(0o500)).unwrap();
         delete_tree(&root).unwrap();
         assert!(!root.exists());

@@ -65,6 +65,8 @@ struct State {
     supervisor: i32,
     control: Option<UnixStream>,
     idle: Vec<Receiver>,
+    /// No slot is lent any more.
+    closed: bool,
     stopping: bool,
 }
 
@@ -107,11 +109,12 @@ impl Link {
         self.shared.lock().supervisor
     }
 
-    /// Takes a slot, waiting while a supervisor is being replaced; `None` once stopped.
+    /// Takes a slot, waiting while a supervisor is being replaced; `None` once closed, or when
+    /// there are none.
     pub(super) fn lease(&self) -> Option<Lease<'_>> {
         let mut state = self.shared.lock();
         loop {
-            if state.stopping {
+            if state.closed || self.shared.options.slots == 0 {
                 return None;
             }
             if let Some(receiver) = state.idle.pop() {
@@ -122,10 +125,17 @@ impl Link {
         }
     }
 
+    /// Lends no slot any more, so that nobody waits for one.
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
     /// Ends the supervisor and whatever still runs, and waits for it.
     pub(super) fn stop(&self) {
         {
             let mut state = self.shared.lock();
+            state.closed = true;
             state.stopping = true;
             state.idle.clear();
             state.hang_up();

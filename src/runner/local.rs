@@ -219,6 +219,7 @@ impl Runner for LocalRunner {
         for control in open {
             control.cut(Cut::Stopped);
         }
+        self.inner.link.close();
         let mut queue = lock(&self.inner.queue);
         while !queue.open.is_empty() {
             queue = wait(&self.inner.over, queue, None);

@@ -1,4 +1,4 @@
-//! What the service and its supervisor say to each other: length-prefixed MessagePack over Unix
+//! What the service and its supervisor say to each other: length-prefixed `MessagePack` over Unix
 //! sockets, one per slot. Private to one executable, so it has no versions.
 
 use std::io::{self, Read, Write};

@@ -34,8 +34,11 @@ pub(super) struct Workers {
     root: PathBuf,
     store: Store,
     /// A lock per worker, so that it is unpacked once while others go on.
-    known: Mutex<BTreeMap<WorkerId, Arc<Mutex<Option<Arc<Worker>>>>>>,
+    known: Mutex<BTreeMap<WorkerId, Arc<Entry>>>,
 }
+
+/// A worker once it is unpacked; locked meanwhile.
+type Entry = Mutex<Option<Arc<Worker>>>;
 
 /// A worker that is unpacked, and how to make a folder for it.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use ledgerun::runner::{Launch, Report, Reports, Runner};
 use ledgerun::wire::cb::Object;
 
 /// Longest wait for anything; reached only when something is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Writes an output object without values and exits 0.
 pub(crate) const SUCCEED: &str = "printf '\\002\\000' > Build.output";
 

@@ -196,7 +196,7 @@ fn a_stop_lets_short_attempts_end() {
             attempt
         })
         .collect();
-    bench.runner.stop(Duration::from_secs(60));
+    bench.runner.stop(Duration::from_mins(1));
     let mut completed = 0;
     while completed < attempts.len() {
         if let ledgerun::runner::Report::Finished { outcome, .. } = bench.report() {
@@ -204,4 +204,12 @@ fn a_stop_lets_short_attempts_end() {
             completed += 1;
         }
     }
+}
+
+#[test]
+fn a_runner_without_slots_refuses_and_still_stops() {
+    let bench = Bench::with_slots(0);
+    let ended = bench.run(&script(SUCCEED), &[]);
+    ended.expect(FailureKind::RunnerLost, "no slot");
+    bench.runner.stop(Duration::ZERO);
 }
