@@ -56,7 +56,7 @@ impl Action {
                 .map(|input| read_input(input).map_err(|error| error.within("Inputs")))
                 .collect::<Result<_, _>>()?,
         };
-        Ok(Self { function, function_version, build_system, inputs, object })
+        Ok(Self { object, function, function_version, build_system, inputs })
     }
 
     /// Reads an action spelled in JSON.

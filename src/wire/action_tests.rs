@@ -23,7 +23,9 @@ fn twin() -> Object {
         o.field("Constants").object(|constants| {
             constants.field("Exec").object(|exec| {
                 exec.field("Argv").array(|argv| {
-                    ["wc", "-l", "a.txt"].into_iter().for_each(|word| argv.item().str(word));
+                    for word in ["wc", "-l", "a.txt"] {
+                        argv.item().str(word);
+                    }
                 });
                 exec.field("Keep").null();
                 exec.field("Timeout").f64(1.5);

@@ -14,6 +14,8 @@ pub mod varuint;
 mod writer;
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 pub(crate) mod laws;
 #[cfg(test)]
 mod tests;

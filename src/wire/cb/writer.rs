@@ -60,14 +60,12 @@ pub struct ObjectWriter<'a> {
 
 impl ObjectWriter<'_> {
     /// Where the value of the next field goes.
-    #[must_use]
     pub fn field<'s>(&'s mut self, name: &'s str) -> Slot<'s> {
         debug_assert!(!name.is_empty(), "fields of objects have names");
         Slot { out: self.out, name: Some(name.as_bytes()) }
     }
 
     /// As [`Self::field`], for a name that came in as bytes.
-    #[must_use]
     pub fn field_bytes<'s>(&'s mut self, name: &'s [u8]) -> Slot<'s> {
         Slot { out: self.out, name: Some(name) }
     }
@@ -80,7 +78,6 @@ pub struct ArrayWriter<'a> {
 
 impl ArrayWriter<'_> {
     /// Where the next item goes.
-    #[must_use]
     pub fn item(&mut self) -> Slot<'_> {
         Slot { out: self.out, name: None }
     }

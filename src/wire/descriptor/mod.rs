@@ -85,6 +85,7 @@ impl Descriptor {
         let functions = each(root, "functions", read_function)?;
         let host = Host::from(host);
         let read = Self {
+            object,
             name,
             path,
             host,
@@ -96,7 +97,6 @@ impl Descriptor {
             files,
             dirs,
             functions,
-            object,
         };
         read.check_paths()?;
         read.check_functions()?;

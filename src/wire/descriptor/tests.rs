@@ -51,7 +51,9 @@ fn engine_object() -> Object {
         o.field("timeout").i64(-1);
         o.field("cores").u64(1);
         o.field("environment").array(|list| {
-            ["A=1", "B=x=y", "C="].into_iter().for_each(|text| list.item().str(text));
+            for text in ["A=1", "B=x=y", "C="] {
+                list.item().str(text);
+            }
         });
         o.field("executables").array(|list| file(list, "bin/w"));
         o.field("files").array(|list| file(list, "data/x"));

@@ -75,7 +75,7 @@ impl Output {
         if let Some(meta) = optional(root, "Meta") {
             self::object(meta, "Meta")?;
         }
-        Ok(Self { values, messages, logs, object })
+        Ok(Self { object, values, messages, logs })
     }
 
     /// The object, byte for byte as the worker wrote it.
