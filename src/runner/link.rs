@@ -320,17 +320,21 @@ impl Shared {
                         && process::started(pid).is_some_and(|at| at >= supervisor_started))
             }
         };
+        let mut before = Vec::new();
         loop {
             let registry = registry();
             let mut pids = Vec::new();
             if inherited.list(&mut pids).is_err() {
                 return;
             }
+            let all = pids.clone();
             pids.retain(|pid| !registry.contains(&pid.as_raw()) && ours(*pid));
             let gone = pids.iter().filter(|pid| process::kill_and_reap(**pid)).count();
-            if gone == 0 {
+            // One that died just now, and so can't be told any more, may have left us others.
+            if gone == 0 && all == before {
                 return;
             }
+            before = all;
         }
     }
 }

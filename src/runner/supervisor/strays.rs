@@ -9,50 +9,68 @@ use nix::unistd::{Pid, getpgid};
 use super::{Shared, Slot, lock};
 use crate::runner::process::{self, Inherited};
 
+/// Kills of one process that are waited for. One that hangs in the kernel must not hold up the end
+/// of every attempt from then on.
+const KILLS_MAX: u32 = 10;
+
 /// What this process inherited, and whose it is.
 #[derive(Debug)]
 pub(super) struct Strays {
     inherited: Inherited,
-    /// Marker of the attempt that each inherited process belongs to, once known: a process may
-    /// overwrite its environment later, and looking again would cost each time. The lock is also
-    /// what makes this the only place that reaps them.
-    owners: Mutex<BTreeMap<Pid, Option<String>>>,
+    /// The lock is also what makes this the only place that reaps them.
+    known: Mutex<BTreeMap<Pid, Stray>>,
+}
+
+/// An inherited process.
+#[derive(Debug)]
+struct Stray {
+    /// Marker of the attempt it belongs to, looked up once: a process may overwrite its
+    /// environment later, and looking again would cost each time.
+    owner: Option<String>,
+    kills: u32,
 }
 
 impl Strays {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { inherited: Inherited::of_this_process()?, owners: Mutex::new(BTreeMap::new()) })
+        Ok(Self { inherited: Inherited::of_this_process()?, known: Mutex::new(BTreeMap::new()) })
     }
 
     /// Kills every inherited process that belongs to no attempt in a slot, and reaps the dead.
     ///
-    /// Killing one hands its children to us, so it goes on until nothing is left to kill.
+    /// Whoever dies hands its children to us, of its own accord too and after the list was read,
+    /// so it goes on until a whole look at the list found nobody dead or to be killed.
     pub(super) fn sweep(&self, shared: &Shared) {
         let mut pids = Vec::new();
         if self.inherited.list(&mut pids).is_ok() && pids.is_empty() {
             return;
         }
-        let mut owners = lock(&self.owners);
+        let mut known = lock(&self.known);
         loop {
             pids.clear();
             if self.inherited.list(&mut pids).is_err() {
                 return;
             }
-            owners.retain(|pid, _| pids.contains(pid));
-            let mut killed = false;
+            known.retain(|pid, _| pids.contains(pid));
+            let mut changed = false;
             for pid in &pids {
                 if process::reap(*pid) {
-                    owners.remove(pid);
+                    known.remove(pid);
+                    changed = true;
                     continue;
                 }
-                let owner = owners.entry(*pid).or_insert_with(|| owner(shared, *pid));
-                let wanted = owner.as_ref().is_some_and(|marker| shared.runs(marker));
-                if !wanted && process::kill_and_reap(*pid) {
-                    owners.remove(pid);
-                    killed = true;
+                let stray = known
+                    .entry(*pid)
+                    .or_insert_with(|| Stray { owner: owner(shared, *pid), kills: 0 });
+                let wanted = stray.owner.as_ref().is_some_and(|marker| shared.runs(marker));
+                if !wanted && stray.kills < KILLS_MAX {
+                    stray.kills += 1;
+                    changed = true;
+                    if process::kill_and_reap(*pid) {
+                        known.remove(pid);
+                    }
                 }
             }
-            if !killed {
+            if !changed {
                 return;
             }
         }
@@ -60,8 +78,8 @@ impl Strays {
 
     /// Kills every inherited process; false when there was none.
     pub(super) fn kill_all(&self) -> bool {
-        let mut owners = lock(&self.owners);
-        owners.clear();
+        let mut known = lock(&self.known);
+        known.clear();
         let mut pids = Vec::new();
         if self.inherited.list(&mut pids).is_err() {
             return false;
