@@ -1,1 +1,81 @@
-//! Being built.
+//! The edge: the `/compute` API over HTTP.
+//!
+//! One table of routes ([`ROUTES`]), one dispatcher. Handlers turn a request into commands or
+//! queries and give back a response or an [`error::Error`]; nothing here decides a rule.
+
+mod body;
+mod chunks;
+mod config;
+mod connection;
+mod details;
+mod dispatch;
+mod error;
+mod explain;
+mod feed;
+mod guard;
+mod health;
+mod history;
+mod jobs_change;
+mod jobs_read;
+mod jobs_submit;
+mod log;
+mod negotiate;
+mod payload;
+mod request;
+mod respond;
+mod router;
+mod store;
+mod sysinfo;
+mod upload;
+mod workers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+pub use config::{HttpConfig, Limits, RunnerSummary};
+pub use connection::serve;
+pub use router::{ROUTES, Route};
+
+use crate::domain::Timestamp;
+use crate::engine::Handle;
+
+/// What all requests share.
+struct App {
+    engine: Handle,
+    chunks: crate::chunks::Store,
+    config: HttpConfig,
+    router: router::Router,
+    guard: guard::Guard,
+    /// Memory for buffered bodies.
+    budget: body::Budget,
+    /// Memory for streamed uploads, in MiB.
+    uploads: Arc<Semaphore>,
+    /// Polls being held.
+    held: AtomicUsize,
+    started_at: Timestamp,
+    started: Instant,
+    /// Set when the service stops: long polls end.
+    stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+impl App {
+    /// Takes one of the few places for polls that are held for a moment.
+    fn hold(self: &Arc<Self>) -> Option<Held> {
+        let limit = self.config.polls_held_max;
+        let taken = self.held.fetch_add(1, Ordering::Relaxed);
+        let held = Held(self.clone());
+        (taken < limit).then_some(held)
+    }
+}
+
+/// A place for a held poll, given back when dropped.
+struct Held(Arc<App>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}

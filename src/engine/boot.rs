@@ -1,0 +1,184 @@
+//! From a folded log to an engine open for business, and back to a clean stop.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::dispatch::Dispatcher;
+use super::handle::{Handle, Shared, Status, Work};
+use super::writer::{Failed, Writer};
+use super::{COMMAND_QUEUE_LEN_MAX, Options};
+use crate::chunks;
+use crate::clock::{Clock, Entropy};
+use crate::domain::Lsn;
+use crate::eventlog::EventLog;
+use crate::runner::Runner;
+use crate::views::Published;
+
+/// An engine whose log is still being read. Its [`Handle`] answers [`Status::Starting`], so that the
+/// network can be served, and the runner be built, before the engine is.
+pub struct Boot {
+    handle: Handle,
+    queue: Receiver<Work>,
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    pub options: Options,
+    pub log: Box<dyn EventLog>,
+    /// The fold of everything in `log`.
+    pub published: Published,
+    pub chunks: chunks::Store,
+    /// None when this instance only accepts.
+    pub runner: Option<Arc<dyn Runner>>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Boot {
+    /// The handle works from the start.
+    pub fn new() -> Self {
+        let (sender, queue) = sync_channel(COMMAND_QUEUE_LEN_MAX);
+        let shared = Shared {
+            published: RwLock::new(Published::default()),
+            status: RwLock::new(Status::Starting),
+            log: OnceLock::new(),
+            durable: watch::channel(Lsn::ZERO).0,
+            ended: watch::channel(Lsn::ZERO).0,
+            has_room: AtomicBool::new(true),
+        };
+        Self { handle: Handle { shared: Arc::new(shared), queue: sender }, queue }
+    }
+
+    /// A handle to the engine to come.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Mends what the last stop left behind, starts the writer and opens for business.
+    ///
+    /// Attempts that were under way are lost: the processes ended with the service that ran them.
+    pub fn open(self, parts: Parts) -> Result<Running, Stopped> {
+        let Self { handle, queue } = self;
+        let shared = Arc::clone(&handle.shared);
+        let staging = parts.published.views.clone();
+        let last = parts.published.lsn();
+        *shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            parts.published;
+        if shared.log.set(parts.log.reader()).is_err() {
+            unreachable!("an engine is opened once, since opening consumes it");
+        }
+        shared.durable.send_replace(last);
+        shared.ended.send_replace(last);
+
+        let (effects, dispatcher) = Dispatcher::start(
+            Arc::clone(&shared),
+            parts.chunks,
+            parts.runner.clone(),
+            handle.clone(),
+        );
+        let mut writer = Writer {
+            options: parts.options,
+            log: parts.log,
+            shared: Arc::clone(&shared),
+            queue,
+            effects,
+            runner: parts.runner.clone(),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            staging,
+            occupied: BTreeSet::new(),
+        };
+        writer.reconcile().map_err(Stopped::Failed)?;
+        shared.set_status(Status::Ready);
+
+        let (done, ended) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || {
+                let outcome = catch_unwind(AssertUnwindSafe(|| writer.run()));
+                let result = match outcome {
+                    Ok(result) => result.map_err(Stopped::Failed),
+                    Err(_) => {
+                        shared.set_status(Status::Poisoned("the writer panicked".into()));
+                        Err(Stopped::Panicked)
+                    }
+                };
+                // The program may be ending already and not listen any more.
+                let _ = done.send(result);
+            })
+            .map_err(Stopped::Thread)?;
+        // Wakes the writer once, so that what was ready before the stop is handed out.
+        let _ = handle.queue.send(Work::Wake);
+        Ok(Running { handle, runner: parts.runner, thread, dispatcher, ended })
+    }
+}
+
+/// An engine open for business.
+pub struct Running {
+    handle: Handle,
+    runner: Option<Arc<dyn Runner>>,
+    thread: JoinHandle<()>,
+    dispatcher: JoinHandle<()>,
+    ended: oneshot::Receiver<Result<(), Stopped>>,
+}
+
+/// Why an engine doesn't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The log could not be written; nothing that was acknowledged is lost.
+    #[error("the engine failed")]
+    Failed(#[source] Failed),
+    #[error("the writer panicked")]
+    Panicked,
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Running {
+    /// A handle.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits for the engine to end by itself, which it does only by failing.
+    pub async fn ended(&mut self) -> Stopped {
+        match (&mut self.ended).await {
+            Ok(Err(stopped)) => stopped,
+            Ok(Ok(())) | Err(_) => Stopped::Panicked,
+        }
+    }
+
+    /// Refuses new commands from now on; what runs goes on.
+    pub fn refuse_new(&self) {
+        self.handle.shared.set_status(Status::Stopping);
+    }
+
+    /// Stops cleanly: no new commands, up to `grace` for running attempts, whose results are still
+    /// written, then the writer. Blocks.
+    pub fn stop(self, grace: Duration) -> Result<(), Stopped> {
+        self.refuse_new();
+        if let Some(runner) = &self.runner {
+            runner.stop(grace);
+        }
+        // Behind all reports, so that they are written first.
+        let _ = self.handle.queue.send(Work::Stop);
+        let result = self.ended.blocking_recv().unwrap_or(Err(Stopped::Panicked));
+        let joined = self.thread.join().map_err(|_| Stopped::Panicked);
+        // Its channel closes with the writer.
+        let _ = self.dispatcher.join();
+        result.and(joined)
+    }
+}

@@ -1,0 +1,130 @@
+//! Carries out effects: loads what an attempt needs and hands it to the runner.
+//!
+//! A thread of its own, because an action or a descriptor can be a large chunk and the writer must
+//! not wait for one.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+
+use super::handle::{Handle, Shared};
+use crate::chunks;
+use crate::domain::{
+    AttemptRef, Event, Failure, FailureKind, Lsn, ObjectRef, Outcome, Usage, WorkerId,
+};
+use crate::effects::Effect;
+use crate::runner::{Launch, Report, Reports, Runner};
+
+/// Descriptors kept in memory.
+const DESCRIPTORS_MAX: usize = 64;
+
+pub(super) struct Dispatcher {
+    shared: Arc<Shared>,
+    chunks: chunks::Store,
+    runner: Arc<dyn Runner>,
+    reports: Handle,
+    descriptors: BTreeMap<WorkerId, Bytes>,
+}
+
+impl Dispatcher {
+    /// Starts the thread. It ends when every sender of effects is gone.
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        chunks: chunks::Store,
+        runner: Option<Arc<dyn Runner>>,
+        reports: Handle,
+    ) -> (Sender<Effect>, JoinHandle<()>) {
+        let (sender, effects) = channel();
+        let thread = thread::spawn(move || match runner {
+            Some(runner) => {
+                Self { shared, chunks, runner, reports, descriptors: BTreeMap::new() }
+                    .run(&effects);
+            }
+            None => effects.into_iter().for_each(drop),
+        });
+        (sender, thread)
+    }
+
+    fn run(mut self, effects: &Receiver<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Launch { attempt } => self.launch(attempt),
+                Effect::Kill { attempt } => self.runner.kill(attempt),
+                Effect::JobsEnded => {}
+            }
+        }
+    }
+
+    /// Every attempt handed out ends in exactly one report, also one that can't be launched: its
+    /// slot depends on it.
+    fn launch(&mut self, attempt: AttemptRef) {
+        match self.load(attempt) {
+            Ok(Some(launch)) => self.runner.launch(launch),
+            Ok(None) => self.fail(attempt, "cancelled before it was launched".into()),
+            Err(reason) => self.fail(attempt, reason),
+        }
+    }
+
+    fn fail(&self, attempt: AttemptRef, reason: String) {
+        let failure = Failure {
+            kind: FailureKind::InputLost,
+            reason,
+            exit_code: None,
+            signal: None,
+            stderr: None,
+        };
+        let outcome = Outcome::Failed(failure);
+        self.reports.report(Report::Finished { attempt, outcome, usage: Usage::default() });
+    }
+
+    /// What the runner needs, or None when nobody wants the attempt any more.
+    fn load(&mut self, attempt: AttemptRef) -> Result<Option<Launch>, String> {
+        let found = {
+            let published =
+                self.shared.published.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            published.views.launch_of(attempt)
+        };
+        let Some(found) = found else { return Ok(None) };
+        let action = self.object(found.action_at)?;
+        let descriptor = match self.descriptors.get(&found.worker) {
+            Some(held) => held.clone(),
+            None => {
+                let loaded = self.object(found.descriptor_at)?;
+                if self.descriptors.len() >= DESCRIPTORS_MAX {
+                    self.descriptors.clear();
+                }
+                self.descriptors.insert(found.worker, loaded.clone());
+                loaded
+            }
+        };
+        Ok(Some(Launch { attempt, worker: found.worker, descriptor, action }))
+    }
+
+    /// The object that the record at `lsn` carries or refers to.
+    fn object(&self, lsn: Lsn) -> Result<Bytes, String> {
+        let log = self.shared.log.get().ok_or("the log is not open")?;
+        let record = log.get(lsn).map_err(|wrong| format!("cannot read record {lsn}: {wrong}"))?;
+        let object = match record.map(|record| record.event) {
+            Some(
+                Event::JobSubmitted { object, .. }
+                | Event::WorkerRegistered { descriptor: object, .. },
+            ) => object,
+            _ => return Err(format!("record {lsn} has no object")),
+        };
+        let id = match object {
+            ObjectRef::Inline(blob) => return Ok(blob.0),
+            ObjectRef::Chunk(id) => id,
+        };
+        let mut bytes = Vec::new();
+        self.chunks
+            .read(&id)
+            .map_err(|wrong| format!("cannot read chunk {id}: {wrong}"))?
+            .read_to_end(&mut bytes)
+            .map_err(|wrong| format!("cannot read chunk {id}: {wrong}"))?;
+        Ok(bytes.into())
+    }
+}

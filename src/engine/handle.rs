@@ -1,0 +1,180 @@
+//! What everybody but the writer holds of the engine.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock, RwLock};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{Accepted, Error};
+use crate::domain::{Cause, Command, Lsn, NewJob, Rejection};
+use crate::eventlog::LogReader;
+use crate::runner::{Report, Reports};
+use crate::views::Published;
+
+/// Whether the engine takes commands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// The log is being read.
+    Starting,
+    Ready,
+    /// Finishing what runs; nothing new is taken.
+    Stopping,
+    /// The log could not be written; the text says why. Only a restart helps.
+    Poisoned(String),
+}
+
+/// What waits for the writer.
+pub(super) enum Work {
+    Command {
+        command: Command,
+        cause: Cause,
+        reply: oneshot::Sender<Result<Accepted, Error>>,
+    },
+    Batch {
+        jobs: Vec<NewJob>,
+        cause: Cause,
+        reply: oneshot::Sender<BatchReply>,
+    },
+    Report(Report),
+    /// Look at what is ready.
+    Wake,
+    /// Write the mark, end the thread.
+    Stop,
+}
+
+/// The answer to a batch: one result per job, in order.
+pub(super) type BatchReply = Result<Vec<Result<Accepted, Rejection>>, Error>;
+
+/// State shared by the writer and all handles.
+pub(super) struct Shared {
+    pub(super) published: RwLock<Published>,
+    pub(super) status: RwLock<Status>,
+    pub(super) log: OnceLock<Arc<dyn LogReader>>,
+    pub(super) durable: watch::Sender<Lsn>,
+    pub(super) ended: watch::Sender<Lsn>,
+    /// False while the disk is nearly full.
+    pub(super) has_room: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn set_status(&self, status: Status) {
+        // A panic under this lock is impossible, so a poisoned lock still holds a valid value.
+        *self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    }
+}
+
+/// Queues commands and reads what is durable. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: SyncSender<Work>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Asks for a change. The answer comes when all that it says is durable; a refusal comes when
+    /// all that it rests on is.
+    pub async fn execute(&self, command: Command, cause: Cause) -> Result<Accepted, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Work::Command { command, cause, reply })?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Submits many jobs. Each is judged for itself; those accepted get consecutive LSNs. The answer
+    /// comes when all are durable.
+    pub async fn submit_batch(
+        &self,
+        jobs: Vec<NewJob>,
+        cause: Cause,
+    ) -> Result<Vec<Result<Accepted, Rejection>>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Work::Batch { jobs, cause, reply })?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Looks at the published views. Copy out the little that is needed: the writer waits.
+    pub fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
+        let published =
+            self.shared.published.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        look(&published)
+    }
+
+    /// Reads records. Bound what you ask for by [`Handle::durable`].
+    pub fn log(&self) -> Option<&Arc<dyn LogReader>> {
+        self.shared.log.get()
+    }
+
+    /// The newest LSN that no crash can take back and that readers see.
+    pub fn durable(&self) -> Lsn {
+        *self.shared.durable.borrow()
+    }
+
+    /// Follows [`Handle::durable`].
+    pub fn watch_durable(&self) -> watch::Receiver<Lsn> {
+        self.shared.durable.subscribe()
+    }
+
+    /// Follows the LSN of the newest record that ended a job.
+    pub fn watch_ended(&self) -> watch::Receiver<Lsn> {
+        self.shared.ended.subscribe()
+    }
+
+    /// Whether commands are taken.
+    pub fn status(&self) -> Status {
+        self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Whether commands are taken right now, without a copy of the reason.
+    pub fn is_ready(&self) -> bool {
+        *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+            == Status::Ready
+    }
+
+    /// False while the disk is nearly full: submissions and uploads are refused then.
+    pub fn has_room(&self) -> bool {
+        self.shared.has_room.load(Ordering::Relaxed)
+    }
+
+    /// Says whether there is room on the disk.
+    pub fn set_has_room(&self, has_room: bool) {
+        self.shared.has_room.store(has_room, Ordering::Relaxed);
+    }
+
+    fn enqueue(&self, work: Work) -> Result<(), Error> {
+        match &*self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Status::Ready => {}
+            Status::Starting => return Err(Error::Starting),
+            Status::Stopping => return Err(Error::Stopping),
+            Status::Poisoned(_) => return Err(Error::Poisoned),
+        }
+        self.queue.try_send(work).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => self.gone(),
+        })
+    }
+
+    /// Why the writer dropped a command without an answer.
+    fn gone(&self) -> Error {
+        match self.status() {
+            Status::Stopping => Error::Stopping,
+            _ => Error::Poisoned,
+        }
+    }
+}
+
+impl Reports for Handle {
+    /// Blocks while the queue is full: a report must not be lost, and the writer never waits for a
+    /// runner.
+    fn report(&self, report: Report) {
+        if self.queue.send(Work::Report(report)).is_err() {
+            tracing::debug!("a runner's report came after the writer had stopped");
+        }
+    }
+}

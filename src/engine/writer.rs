@@ -1,0 +1,310 @@
+//! The writer's loop: take commands, decide, append, publish, act, answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::handle::{BatchReply, Shared, Status, Work};
+use super::{
+    Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Error,
+    Options,
+};
+use crate::clock::{Clock, Entropy, monotonic};
+use crate::decide::{Decision, Facts, decide, next_due};
+use crate::domain::{
+    Answer, AttemptRef, Cause, Command, Event, Lsn, NewJob, ObjectRef, Outcome, Record, Rejection,
+};
+use crate::effects::{Effect, effects_of, reconcile};
+use crate::eventlog::{self, EventLog};
+use crate::runner::{Report, Runner};
+use crate::views::Views;
+
+/// How often the log's high-water mark is made durable while records come in.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest time the published views are locked for writing at once, in records.
+const PUBLISH_RECORDS_MAX: usize = 256;
+
+/// The writer and everything only it may touch.
+pub(super) struct Writer {
+    pub(super) options: Options,
+    pub(super) log: Box<dyn EventLog>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: Receiver<Work>,
+    pub(super) effects: Sender<Effect>,
+    pub(super) runner: Option<Arc<dyn Runner>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// Runs ahead of what is durable; thrown away with the process when an append fails.
+    pub(super) staging: Views,
+    /// Attempts that hold a slot of the runner.
+    pub(super) occupied: BTreeSet<AttemptRef>,
+}
+
+/// What one round gathered and has not made durable yet.
+#[derive(Default)]
+struct Round {
+    records: Vec<Record>,
+    /// Bytes of the objects inside `records`, roughly.
+    bytes: usize,
+    replies: Vec<Reply>,
+}
+
+enum Reply {
+    Single(oneshot::Sender<Result<Accepted, Error>>, Result<Accepted, Rejection>),
+    Batch(oneshot::Sender<BatchReply>, Vec<Result<Accepted, Rejection>>),
+}
+
+/// Why the writer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("cannot append to the log")]
+    Append(#[from] eventlog::Error),
+    #[error("a decided event does not apply")]
+    Apply(#[from] crate::views::ApplyError),
+}
+
+impl Writer {
+    /// Runs until told to stop or until the log fails. After a failure every waiter learns that the
+    /// outcome is unknown, and nothing is served any more.
+    pub(super) fn run(mut self) -> Result<(), Failed> {
+        let result = self.serve();
+        if let Err(failed) = &result {
+            let mut reason = failed.to_string();
+            let mut source = std::error::Error::source(failed);
+            while let Some(cause) = source {
+                reason = format!("{reason}: {cause}");
+                source = cause.source();
+            }
+            tracing::error!(%reason, "the writer stops");
+            self.shared.set_status(Status::Poisoned(reason));
+        }
+        result
+    }
+
+    /// Commands that mend what the last stop left behind, committed before anything else.
+    pub(super) fn reconcile(&mut self) -> Result<(), Failed> {
+        let mut round = Round::default();
+        for command in reconcile(&self.staging) {
+            if round.records.len() >= BATCH_EVENTS_MAX {
+                self.commit(std::mem::take(&mut round))?;
+            }
+            if let Err(rejection) = self.stage(&command, Cause::UNKNOWN, &mut round)? {
+                tracing::error!(?command, %rejection, "cannot mend what the last stop left");
+            }
+        }
+        self.commit(round)
+    }
+
+    fn serve(&mut self) -> Result<(), Failed> {
+        let mut marked = monotonic();
+        let mut dirty = false;
+        loop {
+            let work = match self.queue.recv_timeout(self.patience(dirty)) {
+                Ok(work) => Some(work),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Work::Stop),
+            };
+            let mut round = Round::default();
+            let stop = self.gather(work, &mut round)?;
+            self.assign(&mut round)?;
+            dirty |= !round.records.is_empty();
+            self.commit(round)?;
+            if stop || (dirty && marked.elapsed() >= MARK_EVERY) {
+                self.log.sync_mark()?;
+                marked = monotonic();
+                dirty = false;
+            }
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long to wait for work: until the next retry is due or the mark must be written.
+    fn patience(&self, dirty: bool) -> Duration {
+        let long = if dirty { MARK_EVERY } else { Duration::from_secs(3_600) };
+        let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
+            return long;
+        };
+        // One more millisecond: the due time is in microseconds, the wait must not end before it.
+        long.min(Duration::from_millis(due.since(self.clock.now()).0 + 1))
+    }
+
+    /// Stages the first piece of work and whatever else waits, up to the limits of one commit.
+    /// Returns whether to stop afterwards.
+    fn gather(&mut self, first: Option<Work>, round: &mut Round) -> Result<bool, Failed> {
+        let mut next = first;
+        while let Some(work) = next {
+            match work {
+                Work::Command { command, cause, reply } => {
+                    let result = self.stage(&command, cause, round)?;
+                    round.replies.push(Reply::Single(reply, result));
+                }
+                Work::Batch { jobs, cause, reply } => {
+                    let results = self.stage_batch(jobs, cause, round)?;
+                    round.replies.push(Reply::Batch(reply, results));
+                }
+                Work::Report(report) => self.stage_report(report, round)?,
+                Work::Wake => {}
+                Work::Stop => return Ok(true),
+            }
+            let full = round.records.len() >= COMMIT_EVENTS_MAX || round.bytes >= COMMIT_BYTES_MAX;
+            next = if full { None } else { self.queue.try_recv().ok() };
+        }
+        Ok(false)
+    }
+
+    /// Decides one command against the staging views and applies what follows to them.
+    fn stage(
+        &mut self,
+        command: &Command,
+        cause: Cause,
+        round: &mut Round,
+    ) -> Result<Result<Accepted, Rejection>, Failed> {
+        let draws = matches!(command, Command::FinishAttempt { .. });
+        let facts = Facts {
+            now: self.clock.now(),
+            jitter: if draws { self.entropy.number() } else { 0 },
+            policy: self.options.policy,
+            runners: usize::from(self.runner.is_some()),
+        };
+        let Decision { events, answer } = match decide(&self.staging, command, &facts) {
+            Ok(decision) => decision,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let before = self.staging.lsn();
+        for event in events {
+            round.bytes += inline_bytes(&event);
+            let record = self.staging.stamp(facts.now, cause, event);
+            self.staging.apply(&record)?;
+            round.records.push(record);
+        }
+        let last = self.staging.lsn();
+        let first = if last == before { last } else { before.next() };
+        Ok(Ok(Accepted { first, last, answer }))
+    }
+
+    /// Stages a batch; commits whenever an atomic append is full. Nothing comes between its records,
+    /// so the accepted jobs have consecutive LSNs.
+    fn stage_batch(
+        &mut self,
+        jobs: Vec<NewJob>,
+        cause: Cause,
+        round: &mut Round,
+    ) -> Result<Vec<Result<Accepted, Rejection>>, Failed> {
+        let mut results = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            if round.records.len() >= BATCH_EVENTS_MAX || round.bytes >= BATCH_BYTES_MAX {
+                self.commit(std::mem::take(round))?;
+            }
+            results.push(self.stage(&Command::SubmitJob(job), cause, round)?);
+        }
+        Ok(results)
+    }
+
+    fn stage_report(&mut self, report: Report, round: &mut Round) -> Result<(), Failed> {
+        let command = match report {
+            Report::SlotFree { attempt } => {
+                self.occupied.remove(&attempt);
+                return Ok(());
+            }
+            Report::Started { attempt, sandbox } => Command::StartAttempt { attempt, sandbox },
+            Report::Finished { attempt, outcome, usage } => {
+                self.occupied.remove(&attempt);
+                Command::FinishAttempt { attempt, outcome, usage }
+            }
+        };
+        if let Err(rejection) = self.stage(&command, Cause::UNKNOWN, round)? {
+            tracing::error!(?command, %rejection, "a runner's report was refused");
+        }
+        Ok(())
+    }
+
+    fn free_slots(&self) -> usize {
+        let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
+        slots.saturating_sub(self.occupied.len())
+    }
+
+    /// Hands ready executions to free slots, in the same commit as what made them ready.
+    fn assign(&mut self, round: &mut Round) -> Result<(), Failed> {
+        let Some(runner) = self.runner.clone() else { return Ok(()) };
+        if *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+            != Status::Ready
+        {
+            return Ok(());
+        }
+        while self.free_slots() > 0 {
+            let command = Command::Assign { runner: runner.name(), host: runner.host() };
+            match self.stage(&command, Cause::UNKNOWN, round)? {
+                Ok(Accepted { answer: Answer::Assigned(attempt), .. }) => {
+                    self.occupied.insert(attempt);
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the round durable, then publishes it, then acts, then answers: in this order, so that
+    /// nobody sees or hears what a crash could take back.
+    fn commit(&mut self, round: Round) -> Result<(), Failed> {
+        if let Some(last) = round.records.last().map(|record| record.lsn) {
+            self.log.append(&round.records)?;
+            let ended = self.publish(&round.records)?;
+            self.shared.durable.send_replace(last);
+            if let Some(ended) = ended {
+                self.shared.ended.send_replace(ended);
+            }
+        }
+        for reply in round.replies {
+            // Whoever asked may have gone; the facts stand all the same.
+            match reply {
+                Reply::Single(reply, result) => drop(reply.send(result.map_err(Error::from))),
+                Reply::Batch(reply, results) => drop(reply.send(Ok(results))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds durable records into the published views and passes their effects on. Returns the
+    /// newest record that ended a job.
+    fn publish(&self, records: &[Record]) -> Result<Option<Lsn>, Failed> {
+        let mut ended = None;
+        for slice in records.chunks(PUBLISH_RECORDS_MAX) {
+            let mut published =
+                self.shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for record in slice {
+                published.apply(record)?;
+            }
+        }
+        for record in records {
+            for effect in effects_of(record) {
+                if matches!(effect, Effect::JobsEnded) {
+                    ended = Some(record.lsn);
+                } else {
+                    // The dispatcher outlives the writer except in a crash, which reconcile mends.
+                    let _ = self.effects.send(effect);
+                }
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Bytes of the object a record carries, a measure of its size.
+fn inline_bytes(event: &Event) -> usize {
+    let object = match event {
+        Event::JobSubmitted { object, .. } => object,
+        Event::WorkerRegistered { descriptor, .. } => descriptor,
+        Event::AttemptFinished { outcome: Outcome::Completed { output, .. }, .. } => output,
+        _ => return 256,
+    };
+    match object {
+        ObjectRef::Inline(blob) => 256 + blob.0.len(),
+        ObjectRef::Chunk(_) => 256,
+    }
+}

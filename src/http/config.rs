@@ -1,0 +1,95 @@
+//! The edge's numbers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::{Host, RunnerName};
+
+/// How the HTTP edge behaves.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    pub limits: Limits,
+    /// Memory for buffered bodies over all requests, in bytes. Beyond it: 503.
+    pub buffered_bytes_max: usize,
+    /// Memory for packages and chunks on their way to the store, in bytes. Those that don't fit
+    /// wait up to [`HttpConfig::upload_wait`].
+    pub upload_bytes_max: usize,
+    /// How long an upload waits for its turn before 503.
+    pub upload_wait: Duration,
+    /// Connections at once. Further ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// A client that takes longer for a request's head, or idles longer between requests, is
+    /// disconnected.
+    pub header_timeout: Duration,
+    /// A client that sends nothing of a body for so long gets 408.
+    pub body_idle_timeout: Duration,
+    /// How long a poll for an unfinished job is held before 202.
+    pub poll_hold: Duration,
+    /// Polls held at once. Held polls occupy the engine's few connections.
+    pub polls_held_max: usize,
+    /// Host names, beside loopback and the address listened on, that requests may be for.
+    pub hosts: Vec<String>,
+    /// Whether requests must carry an access token. Without one, `Host` and `Origin` are checked.
+    pub has_access_token: bool,
+    /// Where the data is, to tell how much room there is.
+    pub data_dir: Option<PathBuf>,
+    /// Shown in `/compute/sysinfo`.
+    pub runners: Vec<RunnerSummary>,
+    /// How long open requests may take to finish when the service stops.
+    pub shutdown_grace: Duration,
+}
+
+/// What is known of a runner from the start.
+#[derive(Clone, Debug)]
+pub struct RunnerSummary {
+    pub name: RunnerName,
+    pub host: Host,
+    pub slots: usize,
+    /// Layers of isolation that are enforced.
+    pub sandbox: Vec<String>,
+}
+
+/// Largest bodies.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A compact binary object or a JSON body, in bytes.
+    pub object_bytes: u64,
+    /// A package, in bytes.
+    pub package_bytes: u64,
+    /// A chunk's raw content, in bytes.
+    pub chunk_bytes: u64,
+    /// Actions in one batch.
+    pub batch_actions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            object_bytes: 16 << 20,
+            package_bytes: 8 << 30,
+            chunk_bytes: 8 << 30,
+            batch_actions: 100_000,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            buffered_bytes_max: 64 << 20,
+            upload_bytes_max: 96 << 20,
+            upload_wait: Duration::from_secs(30),
+            connections_max: 4_096,
+            header_timeout: Duration::from_secs(75),
+            body_idle_timeout: Duration::from_secs(30),
+            poll_hold: Duration::from_millis(100),
+            polls_held_max: 16,
+            hosts: Vec::new(),
+            has_access_token: false,
+            data_dir: None,
+            runners: Vec::new(),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}

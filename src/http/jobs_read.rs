@@ -1,0 +1,243 @@
+//! Looking at jobs: polls, details, lists.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::App;
+use super::details;
+use super::error::Error;
+use super::history;
+use super::log;
+use super::negotiate::{Media, Spelling};
+use super::payload::malformed;
+use super::request::Request;
+use super::respond::{self, Value, object};
+use super::store::{self, Source};
+use crate::domain::{JobState, Lsn, Rejection};
+use crate::views::{Filter, JobRow, Newest, SCAN_LEN_MAX};
+use crate::wire::cb::Object;
+use crate::wire::output::Output;
+use crate::wire::package::{Part, Plan};
+
+/// Jobs in a list when the client names no number.
+const LIST_DEFAULT: usize = 100;
+/// No job comes after it, and it still has a successor.
+const AFTER_MAX: Lsn = Lsn(u64::MAX - 1);
+/// Most jobs in a list.
+const LIST_MAX: usize = 10_000;
+
+/// GET `/compute/jobs/{worker}/{action}`: the engine's poll.
+pub(super) async fn poll(request: Request) -> Result<Response, Error> {
+    let media = request.choose(&[Media::Package, Media::Json, Media::Object])?;
+    let (worker, action) = (request.worker()?, request.action()?);
+    let find = |app: &App| {
+        app.engine.read(|published| {
+            match published.newest(worker, action) {
+                Newest::Job(job) => published.views.job(job).map(|job| (published.lsn(), job)),
+                Newest::Cancelled(job) => return Err(Error::AllCancelled { job }),
+                Newest::None => None,
+            }
+            .ok_or(Error::NoSuchAction { worker, action })
+        })
+    };
+    let (lsn, job) = settle(&request.app, find).await?;
+    answer(&request, media, lsn, job).await
+}
+
+/// GET `/compute/jobs/{lsn}`.
+pub(super) async fn get(request: Request) -> Result<Response, Error> {
+    let media = request.choose(&[Media::Json, Media::Object, Media::Package])?;
+    let id = request.lsn()?;
+    let find = |app: &App| find(app, id);
+    let (lsn, job) = if media == Media::Package {
+        settle(&request.app, find).await?
+    } else {
+        find(&request.app)?
+    };
+    answer(&request, media, lsn, job).await
+}
+
+fn find(app: &App, id: Lsn) -> Result<(Lsn, JobRow), Error> {
+    app.engine.read(|published| {
+        let job = published.views.job(id).ok_or(Rejection::UnknownJob(id))?;
+        Ok((published.lsn(), job))
+    })
+}
+
+/// Holds a poll for an unfinished job for a moment, when few are held, and looks again whenever a
+/// job has ended.
+async fn settle(
+    app: &Arc<App>,
+    find: impl Fn(&App) -> Result<(Lsn, JobRow), Error>,
+) -> Result<(Lsn, JobRow), Error> {
+    let mut ended = app.engine.watch_ended();
+    ended.borrow_and_update();
+    let found = find(app)?;
+    if found.1.state.is_final() || app.config.poll_hold.is_zero() {
+        return Ok(found);
+    }
+    let Some(_held) = app.hold() else { return Ok(found) };
+    let until = tokio::time::Instant::now() + app.config.poll_hold;
+    let mut stopping = app.stopping.clone();
+    loop {
+        let over = tokio::select! {
+            changed = ended.changed() => changed.is_err(),
+            _ = stopping.wait_for(|stop| *stop) => true,
+            () = tokio::time::sleep_until(until) => true,
+        };
+        let found = find(app)?;
+        if over || found.1.state.is_final() {
+            return Ok(found);
+        }
+    }
+}
+
+async fn answer(request: &Request, media: Media, lsn: Lsn, job: JobRow) -> Result<Response, Error> {
+    let response = match media {
+        Media::Package => package(request, job).await?,
+        media => {
+            let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+            let spelling = if media == Media::Json { Spelling::Json } else { Spelling::Binary };
+            let body = details::of(&request.app, job).await?;
+            respond::with_status(status, spelling, &body)
+        }
+    };
+    Ok(respond::true_at(response, lsn))
+}
+
+/// The result as a package, or why there is none.
+async fn package(request: &Request, job: JobRow) -> Result<Response, Error> {
+    match job.state {
+        JobState::Completed => {}
+        JobState::Cancelled => return Err(Error::JobCancelled { job: job.job }),
+        JobState::Failed | JobState::Abandoned => {
+            let reason = details::reason(&request.app, &job).await?;
+            return Err(Error::JobEnded { job: job.job, state: job.state, reason });
+        }
+        JobState::Pending | JobState::Submitting | JobState::Running | JobState::Retracted => {
+            let body = object().with("lsn", job.job).with("state", job.state);
+            return Ok(respond::with_status(StatusCode::ACCEPTED, Spelling::Binary, &body));
+        }
+    }
+    let at = job.output_at.ok_or_else(|| Error::Internal("a result was lost".into()))?;
+    let root = history::output(&request.app, at).await?;
+    let app = request.app.clone();
+    let (plan, sources) = store::blocking(move || plan(&app, job.job, &root)).await?;
+    let pieces = store::outgoing(sources);
+    Ok(respond::stream(Media::Package, Some(plan.total_bytes()), pieces))
+}
+
+/// Lays out a result's package: the output object as it is, and each distinct value once.
+fn plan(app: &App, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error> {
+    let output = Object::parse(root.clone()).map_err(|error| malformed(&error))?;
+    let output = Output::parse(output).map_err(|error| malformed(&error))?;
+    let mut seen = HashSet::new();
+    let (mut parts, mut contents) = (Vec::new(), Vec::new());
+    for value in output.values() {
+        if !seen.insert(value.hash) {
+            continue;
+        }
+        let content = app.chunks.read(&value.hash).map_err(|source| {
+            tracing::error!(%job, error = respond::sentence(&source), "a value cannot be read");
+            Error::ResultIncomplete { job, chunk: value.hash }
+        })?;
+        parts.push(Part::stored(value.hash.0, content.len()));
+        contents.push(content);
+    }
+    let plan =
+        Plan::new(root, parts).map_err(|error| Error::Internal(respond::sentence(&error)))?;
+    let mut sources = vec![Source::Bytes(Bytes::copy_from_slice(plan.head()))];
+    for (part, content) in plan.parts().iter().zip(contents) {
+        sources.push(Source::Bytes(part.head().into()));
+        sources.push(Source::Content(Box::new(content)));
+    }
+    Ok((plan, sources))
+}
+
+/// GET `/compute/jobs/{worker}`: what of it is open.
+pub(super) async fn open_of_worker(request: Request) -> Result<Response, Error> {
+    let spelling = request.spelling()?;
+    let worker = request.worker()?;
+    let app = &request.app;
+    let (lsn, known) =
+        app.engine.read(|published| (published.lsn(), published.views.worker(worker).is_some()));
+    if !known {
+        return Err(Error::NoSuchWorker(worker));
+    }
+    let (mut pending, mut running) = (Vec::new(), Vec::new());
+    let mut after = Lsn::ZERO;
+    // In portions, because the writer waits for each.
+    loop {
+        let portion: Vec<(Lsn, JobState)> = app
+            .engine
+            .read(|published| published.open_jobs(worker, after).take(SCAN_LEN_MAX).collect());
+        let Some((last, _)) = portion.last() else { break };
+        after = *last;
+        for (job, state) in portion {
+            match state {
+                JobState::Pending | JobState::Retracted => pending.push(job),
+                JobState::Submitting | JobState::Running => running.push(job),
+                // Ended since the last portion.
+                JobState::Completed
+                | JobState::Failed
+                | JobState::Abandoned
+                | JobState::Cancelled => {}
+            }
+        }
+    }
+    let body = object().with("worker", worker).with("pending", pending).with("running", running);
+    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
+}
+
+/// GET `/compute/jobs`.
+pub(super) async fn list(request: Request) -> Result<Response, Error> {
+    let spelling = request.spelling()?;
+    let query = request.query();
+    let filter = Filter {
+        state: match query.text("state") {
+            None => None,
+            Some(text) => Some(JobState::from_name(&text).ok_or(Error::BadParameter {
+                name: "state",
+                expected: "a state of a job",
+                found: text.chars().take(48).collect(),
+            })?),
+        },
+        queue: query.parse::<u32>("queue", "a queue's number")?.map(crate::domain::QueueId),
+        worker: query.parse("worker", "a worker id")?,
+        function: query.text("function"),
+        after: query.parse("after", "an LSN")?.unwrap_or(Lsn::ZERO).min(AFTER_MAX),
+    };
+    let limit = query.parse("limit", "a number")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let (lsn, page) =
+        request.app.engine.read(|published| (published.lsn(), published.jobs(&filter, limit)));
+    let next = page.next;
+    let body = object()
+        .with("jobs", Value::array(page.jobs.iter().map(details::summary)))
+        .with("next", next);
+    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
+}
+
+/// GET `/compute/jobs/{lsn}/events`.
+pub(super) async fn events(request: Request) -> Result<Response, Error> {
+    let spelling = request.spelling()?;
+    let (lsn, job) = find(&request.app, request.lsn()?)?;
+    let records = history::of(&request.app, &job).await?;
+    let mut events = Vec::with_capacity(records.len());
+    for record in &records {
+        events.push(Value::from(log::to_json(record)?));
+    }
+    let body = object().with("lsn", job.job).with("events", events);
+    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
+}
+
+/// GET `/compute/jobs/{lsn}/explain`.
+pub(super) async fn explain(request: Request) -> Result<Response, Error> {
+    let spelling = request.spelling()?;
+    let (lsn, job) = find(&request.app, request.lsn()?)?;
+    let body = super::explain::of(&request.app, &job).await?;
+    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
+}

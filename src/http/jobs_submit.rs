@@ -1,0 +1,247 @@
+//! Submitting jobs: one action or a batch of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use warp::reply::Response;
+
+use super::App;
+use super::error::{Error, rejection_status};
+use super::payload::{self, Payload, malformed};
+use super::request::Request;
+use super::respond::{self, Value, object, sentence, with_details};
+use super::{jobs_change, store};
+use crate::domain::command::PRIORITY_DEFAULT;
+use crate::domain::{
+    Answer, Command, FunctionKey, JobState, Lsn, NewJob, ObjectRef, Rejection, Target, WorkerId,
+};
+use crate::engine::Accepted;
+use crate::wire::action::{Action, Submission};
+use crate::wire::cb::{Field, Object};
+use crate::wire::schema::SchemaError;
+
+/// What applies to every action of a request.
+#[derive(Clone, Copy)]
+struct Terms {
+    worker: Option<WorkerId>,
+    priority: i32,
+    fresh: bool,
+}
+
+/// POST `/compute/jobs` and `/compute/jobs/{worker}`.
+pub(super) async fn submit(mut request: Request) -> Result<Response, Error> {
+    let spelling = request.spelling()?;
+    let terms = terms(&request)?;
+    if let Some(worker) = terms.worker {
+        known(&request.app, worker)?;
+    }
+    let held = payload::object_or_package(&mut request, |_: &Object| Ok(())).await?;
+    let limit = request.app.config.limits.batch_actions;
+    let bytes = held.bytes;
+    let submission = payload::heavy(bytes, move || {
+        // The limit first: a batch of very many empty items is small on the wire only.
+        within(limit, &held.payload)?;
+        let submission = match held.payload {
+            Payload::Object(object) => Submission::parse(object),
+            Payload::Json(value) => Submission::from_json(&value),
+        };
+        submission.map_err(|error| malformed(&error))
+    });
+    let (lsn, body) = match submission.await?? {
+        Submission::One(action) => one(&request, terms, action).await?,
+        Submission::Batch(actions) => batch(&request, terms, actions).await?,
+    };
+    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
+}
+
+fn terms(request: &Request) -> Result<Terms, Error> {
+    let fresh = match request.query().text("cache").as_deref() {
+        None | Some("use") => false,
+        Some("skip") => true,
+        Some(other) => {
+            let found = other.chars().take(48).collect();
+            return Err(Error::BadParameter { name: "cache", expected: "use or skip", found });
+        }
+    };
+    Ok(Terms {
+        worker: request.params.hashes[0].map(WorkerId),
+        priority: jobs_change::priority_of_query(request)?.unwrap_or(PRIORITY_DEFAULT),
+        fresh,
+    })
+}
+
+fn known(app: &App, worker: WorkerId) -> Result<(), Error> {
+    let known = app.engine.read(|published| published.views.is_registered(worker));
+    if known { Ok(()) } else { Err(Error::UnknownWorker(worker)) }
+}
+
+fn within(limit: usize, payload: &Payload) -> Result<(), Error> {
+    let found = match payload {
+        Payload::Object(object) => object.get("actions").map_or(0, Field::count),
+        Payload::Json(value) => {
+            value.get("actions").and_then(Value::as_array).map_or(0, <[Value]>::len)
+        }
+    };
+    if found > limit { Err(Error::BatchTooLarge { limit, found }) } else { Ok(()) }
+}
+
+/// One action: the answer is about it alone.
+async fn one(request: &Request, terms: Terms, action: Action) -> Result<(Lsn, Value), Error> {
+    let app = &request.app;
+    if terms.worker.is_none() {
+        let key = action.key();
+        if !app.engine.read(|published| published.views.resolve(&key).is_some()) {
+            return Err(Rejection::NoWorker(key).into());
+        }
+    }
+    let need = app.chunks.missing(&action.chunks());
+    if !need.is_empty() {
+        return Err(Error::Need { need });
+    }
+    let id = action.id();
+    let kept = store::keep(app, action.object().clone()).await?;
+    let job = job(terms, &action, kept);
+    let accepted = app.engine.execute(Command::SubmitJob(job), request.cause).await?;
+    let (worker, cached) = submitted(&accepted)?;
+    let state = if cached { JobState::Completed } else { JobState::Pending };
+    // A scheduler may have been quicker than this answer.
+    let now = app.engine.read(|published| published.views.job_state(accepted.first));
+    let body = object()
+        .with("lsn", accepted.first)
+        .with("action", id)
+        .with("worker", worker)
+        .with("state", now.unwrap_or(state))
+        .with_some("cached", cached.then_some(true));
+    Ok((accepted.last, body))
+}
+
+fn job(terms: Terms, action: &Action, kept: ObjectRef) -> NewJob {
+    NewJob {
+        target: terms.worker.map_or_else(|| Target::Function(action.key()), Target::Worker),
+        action: action.id(),
+        function: action.function().to_owned(),
+        object: kept,
+        priority: terms.priority,
+        queue: None,
+        fresh: terms.fresh,
+    }
+}
+
+fn submitted(accepted: &Accepted) -> Result<(WorkerId, bool), Error> {
+    match accepted.answer {
+        Answer::Submitted { worker, cached } => Ok((worker, cached)),
+        _ => Err(Error::Internal("a submission was answered as something else".into())),
+    }
+}
+
+/// A batch: one result per item, in order; a bad item is an error in its place.
+async fn batch(
+    request: &Request,
+    terms: Terms,
+    actions: Vec<Result<Action, SchemaError>>,
+) -> Result<(Lsn, Value), Error> {
+    let app = request.app.clone();
+    let judged = store::blocking(move || judge(&app, terms, actions)).await?;
+    let mut jobs = Vec::with_capacity(judged.len());
+    let mut places = Vec::with_capacity(judged.len());
+    for item in judged {
+        match item {
+            Ok(job) => {
+                places.push(Ok(job.action));
+                jobs.push(job);
+            }
+            Err(refused) => places.push(Err(refused)),
+        }
+    }
+    let mut answers = Vec::new();
+    if !jobs.is_empty() {
+        answers = request.app.engine.submit_batch(jobs, request.cause).await?;
+    }
+    let mut last = request.app.engine.durable();
+    let mut answers = answers.into_iter();
+    let mut results = Vec::with_capacity(places.len());
+    for place in places {
+        results.push(match place {
+            Err(refused) => refused,
+            Ok(action) => match answers.next() {
+                Some(Ok(accepted)) => {
+                    last = last.max(accepted.last);
+                    let (worker, cached) = submitted(&accepted)?;
+                    object()
+                        .with("lsn", accepted.first)
+                        .with("action", action)
+                        .with("worker", worker)
+                        .with_some("cached", cached.then_some(true))
+                }
+                Some(Err(rejection)) => refusal(&rejection.into()),
+                None => refusal(&Error::Internal("a job of the batch has no answer".into())),
+            },
+        });
+    }
+    Ok((last, object().with("results", Value::Array(results))))
+}
+
+/// Sorts a batch into jobs and refusals, and makes large actions durable.
+fn judge(
+    app: &Arc<App>,
+    terms: Terms,
+    actions: Vec<Result<Action, SchemaError>>,
+) -> Result<Vec<Result<NewJob, Value>>, Error> {
+    let mut offered: BTreeMap<FunctionKey, bool> = BTreeMap::new();
+    let mut chunks = None;
+    let mut judged = Vec::with_capacity(actions.len());
+    for action in actions {
+        let action = match action {
+            Ok(action) => action,
+            Err(error) => {
+                judged.push(Err(refusal(&malformed(&error))));
+                continue;
+            }
+        };
+        if let Err(refused) = acceptable(app, terms, &action, &mut offered) {
+            judged.push(Err(refusal(&refused)));
+            continue;
+        }
+        let kept = if let Some(inline) = store::inline(action.object()) {
+            inline
+        } else {
+            let batch = chunks.get_or_insert_with(|| app.chunks.batch());
+            ObjectRef::Chunk(batch.put_unnamed(action.object().bytes())?)
+        };
+        judged.push(Ok(job(terms, &action, kept)));
+    }
+    if let Some(batch) = chunks {
+        batch.commit()?;
+    }
+    Ok(judged)
+}
+
+fn acceptable(
+    app: &App,
+    terms: Terms,
+    action: &Action,
+    offered: &mut BTreeMap<FunctionKey, bool>,
+) -> Result<(), Error> {
+    if terms.worker.is_none() {
+        let key = action.key();
+        let known = offered.get(&key).copied().unwrap_or_else(|| {
+            app.engine.read(|published| published.views.resolve(&key).is_some())
+        });
+        if !known {
+            offered.insert(key.clone(), known);
+            return Err(Rejection::NoWorker(key).into());
+        }
+        offered.insert(key, known);
+    }
+    let need = app.chunks.missing(&action.chunks());
+    if need.is_empty() { Ok(()) } else { Err(Error::Need { need }) }
+}
+
+/// A refused item of a batch.
+fn refusal(error: &Error) -> Value {
+    let code = match error {
+        Error::Engine(crate::engine::Error::Rejected(rejection)) => rejection_status(rejection).1,
+        other => other.status().1,
+    };
+    with_details(object().with("error", sentence(error)).with("code", code), error)
+}

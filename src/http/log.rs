@@ -1,0 +1,162 @@
+//! The log itself, one JSON object a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use warp::reply::Response;
+
+use super::App;
+use super::error::Error;
+use super::negotiate::Media;
+use super::request::Request;
+use super::respond;
+use crate::domain::{Cause, Event, Lsn, Record, Timestamp};
+use crate::eventlog::LogReader;
+
+/// Records in an answer when the client names no number.
+const RECORDS_DEFAULT: u64 = 1_000;
+/// Most records in one answer.
+const RECORDS_MAX: u64 = 100_000;
+/// Longest wait for more.
+const WAIT_SECONDS_MAX: f64 = 60.0;
+/// Lines are sent on in pieces of about this size.
+const PIECE_BYTES: usize = 64 << 10;
+/// Records read before the client must have taken some.
+const RECORDS_PER_READ: u64 = 1_000;
+
+/// One line. Field order is the documentation's.
+#[derive(Serialize)]
+struct Line<'record> {
+    lsn: Lsn,
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev: Option<Lsn>,
+    cause: &'record Cause,
+    event: &'record Event,
+}
+
+impl<'record> From<&'record Record> for Line<'record> {
+    fn from(record: &'record Record) -> Self {
+        Self {
+            lsn: record.lsn,
+            at: record.at,
+            prev: Some(record.prev).filter(|prev| *prev != Lsn::ZERO),
+            cause: &record.cause,
+            event: &record.event,
+        }
+    }
+}
+
+/// A record as the log route shows it.
+pub(super) fn to_json(record: &Record) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(Line::from(record))
+        .map_err(|error| Error::Internal(format!("cannot write record {}: {error}", record.lsn)))
+}
+
+/// GET `/compute/log?from=LSN&limit=N&wait=S`.
+pub(super) async fn read(request: Request) -> Result<Response, Error> {
+    request.choose(&[Media::JsonLines, Media::Json])?;
+    let query = request.query();
+    let from = query.parse("from", "an LSN")?.unwrap_or(Lsn::FIRST).max(Lsn::FIRST);
+    let limit = query.parse("limit", "a number")?.unwrap_or(RECORDS_DEFAULT).min(RECORDS_MAX);
+    let wait = wait(&request)?;
+    let log = request.app.log()?.clone();
+    let first = log.first();
+    if from < first {
+        return Err(Error::LogTrimmed { first });
+    }
+    let (lines, pieces) = mpsc::channel(2);
+    let app = request.app.clone();
+    tokio::spawn(async move {
+        if let Err(error) = follow(&app, log, Page { from, limit, wait }, lines).await {
+            tracing::error!(%error, "cannot stream the log");
+        }
+    });
+    Ok(respond::stream(Media::JsonLines, None, pieces))
+}
+
+/// The `wait` parameter: seconds, at most [`WAIT_SECONDS_MAX`].
+pub(super) fn wait(request: &Request) -> Result<Duration, Error> {
+    let expected = "a number of seconds";
+    let seconds: f64 = request.query().parse("wait", expected)?.unwrap_or(0.0);
+    if seconds.is_finite() && seconds >= 0.0 {
+        Ok(Duration::from_secs_f64(seconds.min(WAIT_SECONDS_MAX)))
+    } else {
+        Err(Error::BadParameter { name: "wait", expected, found: seconds.to_string() })
+    }
+}
+
+struct Page {
+    from: Lsn,
+    limit: u64,
+    wait: Duration,
+}
+
+/// Sends records until the limit, the end of the wait, or the client's end.
+async fn follow(
+    app: &Arc<App>,
+    log: Arc<dyn LogReader>,
+    page: Page,
+    lines: mpsc::Sender<Result<Bytes, std::io::Error>>,
+) -> Result<(), Error> {
+    let until = tokio::time::Instant::now() + page.wait;
+    let mut durable = app.engine.watch_durable();
+    let mut stopping = app.stopping.clone();
+    let mut next = page.from;
+    let mut left = page.limit;
+    while left > 0 {
+        let end = *durable.borrow_and_update();
+        if next <= end {
+            let count = left.min(RECORDS_PER_READ).min(end.0 - next.0 + 1);
+            let last = Lsn(next.0 + count - 1);
+            let (log, lines) = (log.clone(), lines.clone());
+            let sent = tokio::task::spawn_blocking(move || send(&*log, next, last, &lines)).await;
+            if !sent.map_err(|_| Error::Internal("a reader of the log failed".into()))?? {
+                return Ok(());
+            }
+            left -= count;
+            next = last.next();
+            continue;
+        }
+        tokio::select! {
+            changed = durable.changed() => if changed.is_err() { return Ok(()) },
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+            () = tokio::time::sleep_until(until) => return Ok(()),
+            () = lines.closed() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Sends `from..=to`; false when the client is gone.
+fn send(
+    log: &dyn LogReader,
+    from: Lsn,
+    to: Lsn,
+    lines: &mpsc::Sender<Result<Bytes, std::io::Error>>,
+) -> Result<bool, Error> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES + 4_096);
+    for record in log.scan(from, to) {
+        let record = record?;
+        serde_json::to_writer(&mut piece, &Line::from(&record)).map_err(|error| {
+            Error::Internal(format!("cannot write record {}: {error}", record.lsn))
+        })?;
+        piece.push(b'\n');
+        if piece.len() >= PIECE_BYTES
+            && lines.blocking_send(Ok(std::mem::take(&mut piece).into())).is_err()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(piece.is_empty() || lines.blocking_send(Ok(piece.into())).is_ok())
+}
+
+impl App {
+    /// The log, once it is open.
+    pub(super) fn log(&self) -> Result<&Arc<dyn LogReader>, Error> {
+        self.engine.log().ok_or(Error::Engine(crate::engine::Error::Starting))
+    }
+}

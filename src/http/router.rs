@@ -1,0 +1,216 @@
+//! The route table: data first, then how a path finds its row.
+
+use std::pin::Pin;
+
+use warp::http::Method;
+use warp::reply::Response;
+
+use super::error::Error;
+use super::request::Request;
+use super::{chunks, feed, health, jobs_change, jobs_read, jobs_submit, log, sysinfo, workers};
+use crate::domain::{ContentHash, Lsn};
+
+/// What a handler gives back when it is done.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+
+/// One row of the API.
+pub struct Route {
+    /// The method. GET rows answer HEAD too.
+    pub method: Method,
+    /// The path as the documentation spells it. `{worker}`, `{action}` and `{hash}` are 40 hex
+    /// digits, `{lsn}` is a decimal number. `/apply` stands for `/compute` everywhere.
+    pub pattern: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    pub(super) handler: fn(Request) -> Answer,
+}
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal $handler:path : $doc:literal;)*) => {
+        &[$(Route {
+            method: Method::$method,
+            pattern: $pattern,
+            doc: $doc,
+            handler: |request| Box::pin($handler(request)),
+        }),*]
+    };
+}
+
+/// Every route of the service.
+pub static ROUTES: &[Route] = routes! {
+    GET "/health" health::plain: "whether the service takes work, as text";
+    GET "/health/ready" health::plain: "the same; the engine probes it at start";
+    GET "/compute/ready" health::ready: "whether the service takes work";
+    GET "/compute/sysinfo" sysinfo::sysinfo: "the machine, the log, the chunk store and the runners";
+
+    GET "/compute/workers" workers::list: "every known worker";
+    POST "/compute/workers" workers::register: "register a worker; its id comes from the body";
+    GET "/compute/workers/{worker}" workers::get: "a worker's descriptor";
+    POST "/compute/workers/{worker}" workers::register: "register a worker, or learn which chunks are missing";
+    DELETE "/compute/workers/{worker}" workers::retire: "let a worker take no new job";
+
+    POST "/compute/chunks" chunks::post: "which of these chunks are missing; or store a body";
+    GET "/compute/chunks/{hash}" chunks::get: "a chunk, raw or compressed";
+    PUT "/compute/chunks/{hash}" chunks::put: "store a chunk";
+
+    GET "/compute/jobs" jobs_read::list: "list and search jobs";
+    POST "/compute/jobs" jobs_submit::submit: "submit to whichever worker implements the function";
+    GET "/compute/jobs/completed" feed::completed: "every ended job, in the order of their ends";
+    GET "/compute/jobs/{worker}" jobs_read::open_of_worker: "a worker's pending and running jobs";
+    POST "/compute/jobs/{worker}" jobs_submit::submit: "submit to this worker";
+    GET "/compute/jobs/{worker}/{action}" jobs_read::poll: "the newest result of an action";
+    GET "/compute/jobs/{lsn}" jobs_read::get: "a job, or its result as a package";
+    POST "/compute/jobs/{lsn}" jobs_change::by_body: "cancel, reprioritise or reschedule";
+    DELETE "/compute/jobs/{lsn}" jobs_change::cancel: "cancel";
+    GET "/compute/jobs/{lsn}/events" jobs_read::events: "the job's records, in order";
+    GET "/compute/jobs/{lsn}/explain" jobs_read::explain: "why the job is where it is";
+    POST "/compute/jobs/{lsn}/cancel" jobs_change::cancel: "cancel";
+    POST "/compute/jobs/{lsn}/priority" jobs_change::priority: "change the priority";
+    POST "/compute/jobs/{lsn}/reschedule" jobs_change::reschedule: "try a failed job again";
+    POST "/compute/jobs/{lsn}/retract" jobs_change::retract: "pull back for another runner";
+    POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
+
+    GET "/compute/log" log::read: "the log, one record a line";
+};
+
+/// Most segments a path of ours has.
+const SEGMENTS_MAX: usize = 5;
+
+/// What the variable parts of a path were, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Params {
+    pub(super) hashes: [Option<ContentHash>; 2],
+    pub(super) lsn: Option<Lsn>,
+}
+
+/// What a path and a method lead to.
+pub(super) enum Found<'table> {
+    Route(&'table Route, Params),
+    /// The path exists; these are its methods, as `Allow` spells them.
+    OtherMethods(String),
+    Nothing,
+}
+
+enum Segment {
+    Literal(&'static str),
+    Hash,
+    Lsn,
+}
+
+/// One segment of a requested path, sorted once.
+enum Part<'path> {
+    Word(&'path str),
+    Hash(ContentHash),
+    Number(&'path str, Lsn),
+}
+
+impl<'path> From<&'path str> for Part<'path> {
+    fn from(text: &'path str) -> Self {
+        if let Ok(hash) = text.parse() {
+            return Self::Hash(hash);
+        }
+        text.parse().map_or(Self::Word(text), |lsn| Self::Number(text, lsn))
+    }
+}
+
+struct Row {
+    segments: Vec<Segment>,
+    route: &'static Route,
+}
+
+/// The table, ready to be searched.
+pub(super) struct Router {
+    rows: Vec<Row>,
+}
+
+impl Router {
+    pub(super) fn new(routes: &'static [Route]) -> Self {
+        Self { rows: routes.iter().map(|route| Row { segments: compile(route), route }).collect() }
+    }
+
+    /// Finds the row for a method and a path without query.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        let Some(parts) = split(path) else { return Found::Nothing };
+        // HEAD is GET without the body, which the connection leaves out by itself.
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let mut others: Vec<&Method> = Vec::new();
+        for row in &self.rows {
+            let Some(params) = row.matches(&parts) else { continue };
+            if row.route.method == wanted {
+                return Found::Route(row.route, params);
+            }
+            others.push(&row.route.method);
+        }
+        if others.is_empty() { Found::Nothing } else { Found::OtherMethods(allow(&others)) }
+    }
+}
+
+impl Row {
+    fn matches(&self, parts: &[Part<'_>]) -> Option<Params> {
+        if parts.len() != self.segments.len() {
+            return None;
+        }
+        let mut params = Params::default();
+        let mut hashes = params.hashes.iter_mut();
+        for (segment, part) in self.segments.iter().zip(parts) {
+            match (segment, part) {
+                (Segment::Literal(literal), Part::Word(text) | Part::Number(text, _))
+                    if literal == text => {}
+                (Segment::Hash, Part::Hash(hash)) => *hashes.next()? = Some(*hash),
+                (Segment::Lsn, Part::Number(_, lsn)) => params.lsn = Some(*lsn),
+                (Segment::Literal(_) | Segment::Hash | Segment::Lsn, _) => return None,
+            }
+        }
+        Some(params)
+    }
+}
+
+fn compile(route: &'static Route) -> Vec<Segment> {
+    let segments = route.pattern.split('/').skip(1);
+    segments
+        .map(|segment| match segment {
+            "{worker}" | "{action}" | "{hash}" => Segment::Hash,
+            "{lsn}" => Segment::Lsn,
+            literal => Segment::Literal(literal),
+        })
+        .collect()
+}
+
+/// The parts of a path, the alias taken for what it stands for.
+fn split(path: &str) -> Option<Vec<Part<'_>>> {
+    let path = path.strip_prefix('/')?;
+    let mut parts = Vec::with_capacity(SEGMENTS_MAX);
+    for text in path.split('/') {
+        if parts.len() == SEGMENTS_MAX {
+            return None;
+        }
+        let alias = parts.is_empty() && text == "apply";
+        parts.push(Part::from(if alias { "compute" } else { text }));
+    }
+    Some(parts)
+}
+
+fn allow(methods: &[&Method]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for method in methods {
+        names.push(method.as_str());
+        if **method == Method::GET {
+            names.push("HEAD");
+        }
+    }
+    names.join(", ")
+}
+
+/// Whether a 404 to this POST must be a compact binary object: the engine's client reads it
+/// without looking at it first.
+pub(super) fn is_engine_post(method: &Method, path: &str) -> bool {
+    let rest = path.strip_prefix("/compute/").or_else(|| path.strip_prefix("/apply/"));
+    let Some(rest) = rest else { return false };
+    method == Method::POST
+        && ["workers", "jobs"].iter().any(|root| {
+            rest.strip_prefix(root).is_some_and(|tail| tail.is_empty() || tail.starts_with('/'))
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+
+const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
+
+fn found(method: &Method, path: &str) -> String {
+    match Router::new(ROUTES).find(method, path) {
+        Found::Route(route, _) => route.pattern.to_owned(),
+        Found::OtherMethods(allow) => format!("405 {allow}"),
+        Found::Nothing => "404".to_owned(),
+    }
+}
+
+#[test]
+fn paths_find_their_rows() {
+    let table = [
+        (Method::GET, "/health".to_owned(), "/health"),
+        (Method::GET, "/compute/ready".to_owned(), "/compute/ready"),
+        (Method::HEAD, "/apply/ready".to_owned(), "/compute/ready"),
+        (Method::GET, "/compute/jobs/completed".to_owned(), "/compute/jobs/completed"),
+        (Method::GET, "/compute/jobs/18446744073709551615".to_owned(), "/compute/jobs/{lsn}"),
+        (Method::GET, format!("/apply/jobs/{HASH}/{HASH}"), "/compute/jobs/{worker}/{action}"),
+        (Method::POST, format!("/compute/jobs/{HASH}"), "/compute/jobs/{worker}"),
+        (Method::POST, "/compute/jobs/7/cancel".to_owned(), "/compute/jobs/{lsn}/cancel"),
+        (Method::PUT, "/compute/jobs".to_owned(), "405 GET, HEAD, POST"),
+        (Method::POST, "/compute/jobs/completed".to_owned(), "405 GET, HEAD"),
+        (Method::PATCH, format!("/compute/chunks/{HASH}"), "405 GET, HEAD, PUT"),
+        (Method::GET, "/".to_owned(), "404"),
+        (Method::GET, "/compute".to_owned(), "404"),
+        (Method::GET, "/compute/".to_owned(), "404"),
+        (Method::GET, "/compute/jobs/".to_owned(), "404"),
+        (Method::GET, "/compute/apply/jobs".to_owned(), "404"),
+        (Method::GET, "/compute/jobs/18446744073709551616".to_owned(), "404"),
+        (Method::GET, "/compute/jobs/-1".to_owned(), "404"),
+        (Method::GET, format!("/compute/jobs/{HASH}0"), "404"),
+        (Method::GET, "/compute/jobs/7/8/9/10".to_owned(), "404"),
+        (Method::GET, "*".to_owned(), "404"),
+    ];
+    for (method, path, expected) in table {
+        assert_eq!(found(&method, &path), expected, "{method} {path}");
+    }
+}
+
+#[test]
+fn no_two_rows_answer_the_same_request() {
+    for route in ROUTES {
+        let path = route.pattern.replace("{lsn}", "7");
+        let path = ["{worker}", "{action}", "{hash}"]
+            .iter()
+            .fold(path, |path, name| path.replace(name, HASH));
+        assert_eq!(found(&route.method, &path), route.pattern, "{}", route.pattern);
+    }
+}
+
+#[test]
+fn only_posts_to_workers_and_jobs_are_read_by_the_engine_unchecked() {
+    for path in ["/compute/workers", "/apply/jobs/x/y", "/compute/workers/", "/compute/jobs"] {
+        assert!(is_engine_post(&Method::POST, path), "{path}");
+        assert!(!is_engine_post(&Method::GET, path), "{path}");
+    }
+    for path in ["/compute/jobsite", "/compute/chunks", "/jobs", "/compute"] {
+        assert!(!is_engine_post(&Method::POST, path), "{path}");
+    }
+}
