@@ -4,7 +4,8 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use warp::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE,
+    RANGE,
 };
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
@@ -162,6 +163,8 @@ impl Sending {
             respond::stream(self.media, Some(self.length), pieces)
         };
         *response.status_mut() = self.status;
+        // Said outright, because an empty body's length is left out of an answer to HEAD.
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.length));
         let range = self.range.and_then(|range| HeaderValue::try_from(range).ok());
         response.headers_mut().extend(range.map(|range| (CONTENT_RANGE, range)));
         response

