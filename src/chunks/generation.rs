@@ -162,6 +162,17 @@ impl Generation {
         guard("forget a chunk", || self.manifests.remove(id.0.as_bytes())).map(drop)
     }
 
+    /// Closes it. After a failed write sled panics here: it can't write its last buffer either.
+    /// What was committed is durable, so there is nothing to tell anyone.
+    pub(super) fn close(self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self))) {
+            tracing::warn!(
+                reason = panic_text(&*panic),
+                "a chunk generation did not close cleanly"
+            );
+        }
+    }
+
     /// Number of piece entries, by a full scan. For tests and tools.
     #[cfg(test)]
     pub(super) fn piece_count(&self) -> usize {

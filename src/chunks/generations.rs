@@ -26,8 +26,20 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    fn close(&self) {
+        if let Some(generation) = self.lock_open().take() {
+            generation.close();
+        }
+    }
+
     fn lock_open(&self) -> std::sync::RwLockWriteGuard<'_, Option<Generation>> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -102,6 +114,8 @@ impl Generations {
             if number == newest {
                 *slot.lock_open() = Some(generation);
                 active = Some(Arc::clone(&slot));
+            } else {
+                generation.close();
             }
             slots.insert(number, slot);
         }
@@ -191,7 +205,7 @@ fn close_surplus(open: &mut VecDeque<Arc<Slot>>, keep: usize) {
         if !idle {
             index += 1;
         } else if let Some(slot) = open.remove(index) {
-            drop(slot.lock_open().take());
+            slot.close();
         }
     }
 }
