@@ -27,8 +27,9 @@ pub(super) type Shared = Arc<Mutex<Stream>>;
 #[derive(Debug)]
 enum Claim {
     Streaming(Shared),
-    /// So many verified uploads are between their first piece and their publication.
-    Verified(usize),
+    /// A verified upload is between its first piece and its publication. Only one at a time even
+    /// though all of them are equal: writing pieces passes through a state without content.
+    Verified,
 }
 
 /// The names being written.
@@ -64,52 +65,54 @@ impl Claims {
         }
     }
 
-    /// Gives the name to a verified upload that is going to write into `generation`. Waits at most
-    /// for one group of pieces that an unverified upload is writing right now; from then on that
-    /// one writes nothing. Returns how many pieces it left in `generation`, for the new owner to
-    /// clear away those it doesn't overwrite.
+    /// Lets a stream that turned out to be right keep the name until it is published. False when
+    /// another verified upload took it over.
+    pub(super) fn promote(&self, id: &ChunkId, shared: &Shared) -> bool {
+        let mut claims = self.lock();
+        let owns =
+            matches!(claims.get(id), Some(Claim::Streaming(own)) if Arc::ptr_eq(own, shared));
+        if owns {
+            claims.insert(*id, Claim::Verified);
+        }
+        owns
+    }
+
+    /// Gives the name to a verified upload that is going to write into `generation`. Waits for
+    /// another verified upload to be published, and at most for one group of pieces that an
+    /// unverified upload is writing right now; from then on that one writes nothing. Returns how
+    /// many pieces it left in `generation`, for the new owner to clear away those it doesn't
+    /// overwrite.
     ///
-    /// The hold must end soon, whatever any client does: others wait for it.
+    /// The hold must end soon, whatever any client does: others wait for it. Who takes several
+    /// names takes them in ascending order.
     pub(super) fn verified(&self, id: ChunkId, generation: u32) -> u32 {
         let mut claims = self.lock();
+        while matches!(claims.get(&id), Some(Claim::Verified)) {
+            claims = self.freed.wait(claims).unwrap_or_else(PoisonError::into_inner);
+        }
         // The lock on all names is kept meanwhile, so that a third upload can't start to write
         // while the streaming one is still at it.
-        let claim = claims.entry(id).or_insert(Claim::Verified(0));
-        match claim {
-            Claim::Verified(count) => {
-                *count += 1;
-                0
-            }
-            Claim::Streaming(shared) => {
-                let mut stream = lock(shared);
-                stream.revoked = true;
-                stream.inherited = stream.pin.number() == generation;
-                let left = if stream.inherited { stream.pieces } else { 0 };
-                drop(stream);
-                *claim = Claim::Verified(1);
-                left
-            }
-        }
+        let Some(Claim::Streaming(shared)) = claims.insert(id, Claim::Verified) else { return 0 };
+        let mut stream = lock(&shared);
+        stream.revoked = true;
+        stream.inherited = stream.pin.number() == generation;
+        if stream.inherited { stream.pieces } else { 0 }
     }
 
     /// Waits until no verified upload has the name.
     pub(super) fn wait_verified(&self, id: &ChunkId) {
         let mut claims = self.lock();
-        while matches!(claims.get(id), Some(Claim::Verified(_))) {
+        while matches!(claims.get(id), Some(Claim::Verified)) {
             claims = self.freed.wait(claims).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Ends what [`Self::verified`] started.
+    /// Ends what [`Self::verified`] or [`Self::promote`] started.
     pub(super) fn end_verified(&self, id: &ChunkId) {
         let mut claims = self.lock();
-        match claims.get_mut(id) {
-            Some(Claim::Verified(count)) if *count > 1 => *count -= 1,
-            Some(Claim::Verified(_)) => {
-                claims.remove(id);
-                self.freed.notify_all();
-            }
-            Some(Claim::Streaming(_)) | None => {}
+        if matches!(claims.get(id), Some(Claim::Verified)) {
+            claims.remove(id);
+            self.freed.notify_all();
         }
     }
 }

@@ -219,7 +219,7 @@ impl Store {
         tracing::error!(chunk = %id, offset, what, "a held chunk is damaged");
         let mut index = self.inner.index.write().unwrap_or_else(PoisonError::into_inner);
         let removed = index.remove(id, place);
-        drop(index);
+        // Under the lock: nobody uploads it before its old manifest is gone.
         if removed && let Err(e) = self.with(place.generation, |generation| generation.forget(id)) {
             return e;
         }
@@ -269,7 +269,9 @@ impl Store {
     }
 
     /// Makes verified uploads durable with one sync, and visible.
-    pub(super) fn insert_all(&self, uploads: Vec<Verified<'_>>) -> Result<(), Error> {
+    pub(super) fn insert_all(&self, mut uploads: Vec<Verified<'_>>) -> Result<(), Error> {
+        // All take names in the same order, so that no two wait for each other.
+        uploads.sort_unstable_by_key(Verified::id);
         let mut entries = Vec::with_capacity(uploads.len());
         let mut placed = Vec::with_capacity(uploads.len());
         let mut elsewhere = Vec::new();

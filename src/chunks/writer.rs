@@ -142,6 +142,12 @@ impl Upload {
             let claim = self.store.inner.claims.stream(id, self.store.pin()?);
             if let Some(shared) = claim {
                 let mut stream = Streaming::new(self.store.clone(), id, shared);
+                // Another upload may have ended since this one began. Only now that the name is
+                // this one's can't it become held behind its back: looking earlier would let
+                // lies overwrite a held chunk.
+                if self.store.contains(&id) {
+                    return Ok(Sink::Elsewhere);
+                }
                 let goes_on = stream.write(&buffer)?;
                 return Ok(if goes_on { Sink::Stream(stream) } else { Sink::Elsewhere });
             }
@@ -289,13 +295,8 @@ enum Content<'a> {
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) entry: Entry,
-    _hold: Hold,
-}
-
-#[derive(Debug)]
-enum Hold {
-    Stream { _streaming: Streaming },
-    Name { _claimed: Claimed, _pin: Pin },
+    _claimed: Claimed,
+    _pin: Pin,
 }
 
 /// A verified upload's hold on a name.
@@ -368,14 +369,14 @@ impl<'a> Verified<'a> {
         match self.content {
             Content::Elsewhere => Ok(Err(self.id)),
             Content::Stream(mut streaming) => {
-                let stream = claims::lock(&streaming.shared);
-                if stream.revoked {
+                if !self.store.inner.claims.promote(&self.id, &streaming.shared) {
                     return Ok(Err(self.id));
                 }
-                let entry = (stream.pin.number(), self.id, manifest);
-                drop(stream);
+                let claimed = Claimed { store: self.store.clone(), id: self.id };
+                let pin = claims::lock(&streaming.shared).pin.clone();
                 streaming.published = true;
-                Ok(Ok(Placed { entry, _hold: Hold::Stream { _streaming: streaming } }))
+                let entry = (pin.number(), self.id, manifest);
+                Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin }))
             }
             Content::Memory(bytes) => {
                 write_verified(&self.store, self.id, manifest, &|place| place(0, &bytes))
@@ -400,6 +401,9 @@ fn write_verified(
     let pin = store.pin()?;
     let left = store.inner.claims.verified(id, pin.number());
     let claimed = Claimed { store: store.clone(), id };
+    if store.contains(&id) {
+        return Ok(Err(id));
+    }
     pin.wrote(manifest.bytes);
     content(&mut |first, group| {
         store.with(pin.number(), |generation| {
@@ -412,7 +416,7 @@ fn write_verified(
         })?;
     }
     let entry = (pin.number(), id, manifest);
-    Ok(Ok(Placed { entry, _hold: Hold::Name { _claimed: claimed, _pin: pin } }))
+    Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin }))
 }
 
 /// Reads a spooled upload back, group by group.
