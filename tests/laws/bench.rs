@@ -71,7 +71,10 @@ impl Bench {
     }
 
     /// Decides, writes, reads back and folds, twice, as the service does.
-    pub(crate) fn execute(&mut self, command: &Command) -> Result<(Vec<Record>, Answer), Rejection> {
+    pub(crate) fn execute(
+        &mut self,
+        command: &Command,
+    ) -> Result<(Vec<Record>, Answer), Rejection> {
         let facts = self.facts();
         let Decision { events, answer } = decide(&self.staging, command, &facts)?;
         let mut records = Vec::new();
