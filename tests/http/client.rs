@@ -1,6 +1,7 @@
 //! A client that sends exactly what it is told.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -92,10 +93,10 @@ impl<'server> Call<'server> {
     fn head(&self, framing: &str) -> String {
         let mut head = format!("{} {} HTTP/1.1\r\nconnection: close\r\n", self.method, self.path);
         if !self.headers.iter().any(|(name, _)| name == "host") {
-            head += &format!("host: {}\r\n", self.server.address);
+            write!(head, "host: {}\r\n", self.server.address).unwrap();
         }
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         head + framing + "\r\n"
     }

@@ -48,7 +48,7 @@ fn the_engines_poll() {
 #[test]
 fn a_poll_is_held_until_the_end() {
     let server = Server::with(HttpConfig {
-        poll_hold: std::time::Duration::from_secs(60),
+        poll_hold: std::time::Duration::from_mins(1),
         ..HttpConfig::default()
     });
     let worker = server.register();
