@@ -1,1 +1,258 @@
-//! Being built.
+//! A typed client of the HTTP API, used by the command line and the tests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::domain::{ActionId, ChunkId, Lsn, WorkerId};
+
+/// Talks to one service.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+/// Why a call gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there.
+    #[error("cannot reach the service at {host}; start one with `ledgerun serve` or name another with --host")]
+    Unreachable { host: String, #[source] source: reqwest::Error },
+    /// The connection broke in the middle.
+    #[error("the connection to {host} broke")]
+    Broken { host: String, #[source] source: reqwest::Error },
+    /// The service refused. `body` is its answer, whose `error` says why.
+    #[error("{}", refusal(.status, .body))]
+    Refused { status: StatusCode, body: Value },
+    /// The answer is not what this version understands.
+    #[error("the service at {host} gave an answer that can't be read: {why}")]
+    Unreadable { host: String, why: String },
+    #[error("cannot read {path}")]
+    File { path: String, #[source] source: std::io::Error },
+}
+
+fn refusal(status: &StatusCode, body: &Value) -> String {
+    match body.get("error").and_then(Value::as_str) {
+        Some(error) => error.to_owned(),
+        None => format!("the service answered {status}"),
+    }
+}
+
+impl Error {
+    /// The stable code of a refusal.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { body, .. } => body.get("code").and_then(Value::as_str),
+            _ => None,
+        }
+    }
+}
+
+/// The answer to a submission.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Submitted {
+    pub lsn: Lsn,
+    pub action: ActionId,
+    pub worker: WorkerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default)]
+    pub cached: bool,
+}
+
+/// One line of the completed feed.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Completion {
+    pub lsn: Lsn,
+    pub completed_lsn: Lsn,
+    pub state: String,
+    pub action: ActionId,
+    pub worker: WorkerId,
+    pub queue: Option<u32>,
+}
+
+/// A page of the completed feed. Store `next` and pass it as `since`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Completed {
+    pub completed: Vec<Completion>,
+    pub next: Lsn,
+}
+
+/// How to submit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SubmitOptions {
+    pub worker: Option<WorkerId>,
+    pub priority: Option<i32>,
+    /// Run it even when its result is held.
+    pub fresh: bool,
+}
+
+impl Client {
+    /// A client of the service at `host`, such as `http://127.0.0.1:8558`. Without a scheme, HTTP.
+    pub fn new(host: &str) -> Result<Self, Error> {
+        let base = match host.contains("://") {
+            true => host.trim_end_matches('/').to_owned(),
+            false => format!("http://{}", host.trim_end_matches('/')),
+        };
+        // No proxy: the service is on this machine or named on purpose, and a result is not for
+        // strangers.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|source| Error::Broken { host: base.clone(), source })?;
+        Ok(Self { base, http })
+    }
+
+    /// Where it talks to.
+    pub fn host(&self) -> &str {
+        &self.base
+    }
+
+    /// A request to a path that starts with a slash.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Sends a request; anything but success or 202 is an error with the service's own words.
+    pub async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, Error> {
+        let response = request.send().await.map_err(|source| self.broken(source))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|source| self.broken(source))?;
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            Value::Object([("error".to_owned(), String::from_utf8_lossy(&bytes).into())].into_iter().collect())
+        });
+        Err(Error::Refused { status, body })
+    }
+
+    fn broken(&self, source: reqwest::Error) -> Error {
+        let host = self.base.clone();
+        match source.is_connect() {
+            true => Error::Unreachable { host, source },
+            false => Error::Broken { host, source },
+        }
+    }
+
+    /// Sends a request and reads its JSON answer.
+    pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let response = self.send(request.header(ACCEPT, "application/json")).await?;
+        let bytes = response.bytes().await.map_err(|source| self.broken(source))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|wrong| Error::Unreadable { host: self.base.clone(), why: wrong.to_string() })
+    }
+
+    /// GETs a JSON answer.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.json(self.request(Method::GET, path)).await
+    }
+
+    /// POSTs JSON and reads the JSON answer.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Error> {
+        self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Uploads a chunk from memory. True when it was new.
+    pub async fn put_chunk(&self, id: ChunkId, bytes: bytes::Bytes) -> Result<bool, Error> {
+        let request = self
+            .request(Method::PUT, &format!("/compute/chunks/{id}"))
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(bytes);
+        Ok(self.send(request).await?.status() == StatusCode::CREATED)
+    }
+
+    /// Uploads a chunk from a file, in pieces. True when it was new.
+    pub async fn put_file(&self, id: ChunkId, path: &Path) -> Result<bool, Error> {
+        let unreadable = |source| Error::File { path: path.display().to_string(), source };
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let length = file.metadata().await.map_err(unreadable)?.len();
+        let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
+            let mut piece = vec![0; 256 << 10];
+            let read = tokio::io::AsyncReadExt::read(&mut file, &mut piece).await?;
+            piece.truncate(read);
+            Ok::<_, std::io::Error>((read > 0).then_some((bytes::Bytes::from(piece), file)))
+        });
+        let request = self
+            .request(Method::PUT, &format!("/compute/chunks/{id}"))
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(reqwest::header::CONTENT_LENGTH, length)
+            .body(reqwest::Body::wrap_stream(pieces));
+        Ok(self.send(request).await?.status() == StatusCode::CREATED)
+    }
+
+    /// Which of these chunks the service doesn't hold.
+    pub async fn missing(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkId>, Error> {
+        #[derive(Deserialize)]
+        struct Need {
+            need: Vec<ChunkId>,
+        }
+        let body = serde_json::json!({ "chunks": chunks });
+        Ok(self.post::<Need>("/compute/chunks", &body).await?.need)
+    }
+
+    /// A chunk, whole.
+    pub async fn chunk(&self, id: ChunkId) -> Result<bytes::Bytes, Error> {
+        let request = self
+            .request(Method::GET, &format!("/compute/chunks/{id}"))
+            .header(ACCEPT, "application/octet-stream");
+        self.send(request).await?.bytes().await.map_err(|source| self.broken(source))
+    }
+
+    /// A chunk, into a file that appears whole or not at all.
+    pub async fn download(&self, id: ChunkId, target: &Path) -> Result<(), Error> {
+        let failed = |source| Error::File { path: target.display().to_string(), source };
+        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let part = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(part.reopen().map_err(failed)?);
+        let request = self
+            .request(Method::GET, &format!("/compute/chunks/{id}"))
+            .header(ACCEPT, "application/octet-stream");
+        let mut response = self.send(request).await?;
+        while let Some(piece) = response.chunk().await.map_err(|source| self.broken(source))? {
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        part.persist(target).map_err(|wrong| failed(wrong.error))?;
+        Ok(())
+    }
+
+    /// Submits one action in its JSON spelling. A refusal with a `need` list names what to upload
+    /// first: [`Error::Refused`] with status 404.
+    pub async fn submit(&self, action: &Value, options: SubmitOptions) -> Result<Submitted, Error> {
+        let worker = options.worker.map(|worker| format!("/{worker}")).unwrap_or_default();
+        let mut request = self.request(Method::POST, &format!("/compute/jobs{worker}"));
+        if let Some(priority) = options.priority {
+            request = request.query(&[("priority", priority)]);
+        }
+        if options.fresh {
+            request = request.query(&[("cache", "skip")]);
+        }
+        self.json(request.json(action)).await
+    }
+
+    /// The completed feed after `since`; waits up to `wait` for something to list.
+    pub async fn completed(&self, since: Lsn, limit: usize, wait: Duration) -> Result<Completed, Error> {
+        let wait = wait.as_secs();
+        self.get(&format!("/compute/jobs/completed?since={since}&limit={limit}&wait={wait}")).await
+    }
+
+    /// A job as JSON, whatever its state.
+    pub async fn job(&self, lsn: Lsn) -> Result<Value, Error> {
+        self.get(&format!("/compute/jobs/{lsn}")).await
+    }
+
+    /// Whether the service answers that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        self.send(self.request(Method::GET, "/compute/ready")).await.is_ok()
+    }
+}

@@ -1,1 +1,161 @@
-//! Being built.
+//! Settings of the service: defaults, then the configuration file, then the environment, then flags.
+//!
+//! Every option has a flag, an environment variable `LEDGERUN_…` and a key in the TOML file, all
+//! spelled alike. This is the only code that reads the environment; clap does it for the options.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Deserializer};
+
+/// Where `serve` listens and clients look when nothing else is said.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8558";
+
+/// A length of time as people write it: `250ms`, `10s`, `2m 30s`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{text:?} is not a length of time like 250ms, 10s or 2m");
+        let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(span).map(Self).map_err(|_| wrong())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How strictly attempts are isolated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Refuse to run without every layer.
+    Strict,
+    /// As many layers as the system gives.
+    #[default]
+    BestEffort,
+    /// None beyond a folder and a process group of their own.
+    Off,
+}
+
+/// Declares the options once: flag, environment variable and file key share a name.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $env:literal, $value:literal;)+) => {
+        /// The options of `serve`, all optional: what is not given comes from the file or a default.
+        #[derive(Args, Clone, Debug, Default, Deserialize)]
+        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct ServeArgs {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long, env = $env, value_name = $value, hide_env = true)]
+                pub $name: Option<$type>,
+            )+
+        }
+
+        impl ServeArgs {
+            /// These settings where given, else those of `other`.
+            fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Directory that holds everything; made when missing [default: the platform's data directory]
+    data_dir: PathBuf, "LEDGERUN_DATA_DIR", "DIR";
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8558]
+    listen: SocketAddr, "LEDGERUN_LISTEN", "ADDR:PORT";
+    /// Attempts to run at once; 0 accepts jobs and runs none [default: logical cores]
+    slots: usize, "LEDGERUN_SLOTS", "N";
+    /// Isolation of attempts; strict refuses what cannot be isolated [default: best-effort]
+    sandbox: Sandbox, "LEDGERUN_SANDBOX", "MODE";
+    /// How long a stop waits for running attempts [default: 10s]
+    shutdown_grace: Span, "LEDGERUN_SHUTDOWN_GRACE", "TIME";
+    /// Refuse submissions and uploads below this much free disk [default: 1 GiB, or 5 % of a smaller disk]
+    min_free_space: ByteSize, "LEDGERUN_MIN_FREE_SPACE", "SIZE";
+    /// Retries of a failed job when its queue says nothing else [default: 3]
+    max_retries: u32, "LEDGERUN_MAX_RETRIES", "N";
+    /// Wait before the first retry; doubles with each [default: 200ms]
+    retry_backoff: Span, "LEDGERUN_RETRY_BACKOFF", "TIME";
+    /// Longest wait before a retry [default: 60s]
+    retry_backoff_max: Span, "LEDGERUN_RETRY_BACKOFF_MAX", "TIME";
+    /// Largest object or JSON body [default: 16 MiB]
+    object_bytes_max: ByteSize, "LEDGERUN_OBJECT_BYTES_MAX", "SIZE";
+    /// Largest package body [default: 8 GiB]
+    package_bytes_max: ByteSize, "LEDGERUN_PACKAGE_BYTES_MAX", "SIZE";
+    /// Largest chunk [default: 8 GiB]
+    chunk_bytes_max: ByteSize, "LEDGERUN_CHUNK_BYTES_MAX", "SIZE";
+    /// Most actions in one batch [default: 100000]
+    batch_actions_max: usize, "LEDGERUN_BATCH_ACTIONS_MAX", "N";
+    /// Give up on a request whose body stays silent this long [default: 30s]
+    body_timeout: Span, "LEDGERUN_BODY_TIMEOUT", "TIME";
+    /// How long a poll by worker and action may be held before 202 [default: 100ms]
+    poll_hold: Span, "LEDGERUN_POLL_HOLD", "TIME";
+    /// Another host name that requests may carry in their Host header [default: loopback names only]
+    allowed_host: String, "LEDGERUN_ALLOWED_HOST", "NAME";
+    /// Start although the end of the log is missing; what it held is gone
+    accept_lost_history: bool, "LEDGERUN_ACCEPT_LOST_HISTORY", "BOOL";
+}
+
+/// Why the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read configuration file {path}")]
+    Read { path: PathBuf, #[source] source: std::io::Error },
+    #[error("configuration file {path} is not valid: {message}")]
+    Parse { path: PathBuf, message: String },
+    #[error("no data directory: HOME is not set; name one with --data-dir")]
+    NoDataDir,
+}
+
+impl ServeArgs {
+    /// Fills what the command line and the environment leave open from a configuration file.
+    pub fn with_file(self, file: Option<&Path>) -> Result<Self, Error> {
+        let Some(path) = file else { return Ok(self) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.into(), source })?;
+        let from_file = toml::from_str(&text)
+            .map_err(|wrong| Error::Parse { path: path.into(), message: wrong.to_string() })?;
+        Ok(self.or(from_file))
+    }
+
+    /// The data directory: as given, else by the platform's convention for user data.
+    pub fn data_dir(&self) -> Result<PathBuf, Error> {
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        if let Some(data) = absolute("XDG_DATA_HOME") {
+            return Ok(data.join("ledgerun"));
+        }
+        let home = absolute("HOME").ok_or(Error::NoDataDir)?;
+        Ok(if cfg!(target_os = "macos") {
+            home.join("Library/Application Support/ledgerun")
+        } else {
+            home.join(".local/share/ledgerun")
+        })
+    }
+
+    /// Where to listen.
+    pub fn listen(&self) -> SocketAddr {
+        let standard = SocketAddr::from(([127, 0, 0, 1], 8558));
+        self.listen.unwrap_or(standard)
+    }
+}
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment enters")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

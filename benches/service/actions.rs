@@ -1,0 +1,48 @@
+//! Actions and workers for the benches.
+
+use std::path::Path;
+
+use ledgerun::client::Client;
+use ledgerun::domain::{ChunkId, WorkerId};
+use ledgerun::wire::action::Action;
+use serde_json::json;
+
+const BUILD_SYSTEM: &str = "17fe280d-ccd8-4be8-a9d1-89c944a70969";
+const FUNCTION_VERSION: &str = "b4a57f6b-3d5e-4d2f-8f0b-6a5c1f3b2d17";
+
+/// A small action, about 200 bytes of compact binary; `number` makes it its own.
+pub fn action(number: usize) -> Vec<u8> {
+    let action = json!({
+        "Function": "BenchNoop",
+        "FunctionVersion": FUNCTION_VERSION,
+        "BuildSystemVersion": BUILD_SYSTEM,
+        "Constants": { "Bench": { "Number": number, "Text": "a constant of a usual length" } },
+    });
+    Action::from_json(&action).unwrap().into_object().as_bytes().to_vec()
+}
+
+/// Registers a worker whose executable is `program`.
+pub fn register(base: &str, program: &Path) -> WorkerId {
+    let bytes = std::fs::read(program).unwrap();
+    let id = ChunkId::of(&bytes);
+    let descriptor = json!({
+        "name": "bench",
+        "path": "Engine/Binaries/Linux/noop",
+        "host": "Linux",
+        "buildsystem_version": BUILD_SYSTEM,
+        "timeout": 60,
+        "cores": 1,
+        "environment": [],
+        "executables": [{ "name": "Engine/Binaries/Linux/noop", "hash": id, "size": bytes.len() }],
+        "files": [],
+        "dirs": ["Engine/Binaries/Linux"],
+        "functions": [{ "name": "BenchNoop", "version": FUNCTION_VERSION }],
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::new(base).unwrap();
+        client.put_chunk(id, bytes.into()).await.unwrap();
+        let answer: serde_json::Value = client.post("/compute/workers", &descriptor).await.unwrap();
+        answer["worker"].as_str().unwrap().parse().unwrap()
+    })
+}

@@ -1,0 +1,254 @@
+//! `serve`: puts the parts together and keeps them going until a signal or a failure.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::exit::{Code, Coded};
+use super::output;
+use crate::chunks;
+use crate::clock::System;
+use crate::config::ServeArgs;
+use crate::decide::Policy;
+use crate::domain::Millis;
+use crate::engine::{self, Boot, Handle, Options, Parts, Running};
+use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
+use crate::http::{self, HttpConfig, Limits, RunnerSummary};
+use crate::runner::Runner;
+use crate::runner::local::{LocalOptions, LocalRunner};
+use crate::views::{ApplyError, Published};
+
+/// How often free disk space is looked at.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a stop waits for running attempts when nothing else is said.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+pub(super) fn serve(args: ServeArgs) -> anyhow::Result<Code> {
+    if args.sandbox == Some(crate::config::Sandbox::Strict) {
+        return Err(anyhow!(
+            "--sandbox strict is refused: this version isolates attempts by folder and process group \
+             only; use best-effort or off"
+        )
+        .context(Coded(Code::Usage)));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let service = start(&runtime, &args)?;
+    runtime.block_on(keep(service))
+}
+
+/// A service that is open for business.
+struct Service {
+    running: Running,
+    /// Ends the HTTP edge.
+    stop_http: oneshot::Sender<Infallible>,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    grace: Duration,
+}
+
+/// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
+/// are answered.
+fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<Service> {
+    let root = args.data_dir()?;
+    let dir = Arc::new(DataDir::lock(&root).map_err(log_failed)?);
+    let store = chunks::Store::open(&dir.chunks(), chunks::Options::default())
+        .map_err(|wrong| coded(Code::Damaged, wrong))
+        .context("cannot open the chunk store")?;
+    let boot = Boot::new();
+    let handle = boot.handle();
+    let runner = start_runner(args, &dir, &store, &handle)?;
+    let grace = args.shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.0);
+
+    let address = args.listen();
+    let listener = runtime
+        .block_on(TcpListener::bind(address))
+        .map_err(|wrong| coded(Code::Usage, wrong))
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let url = url(listener.local_addr()?);
+    let (stop_http, stopped) = oneshot::channel();
+    let edge = http::serve(
+        listener,
+        handle.clone(),
+        store.clone(),
+        http_config(args, &dir, runner.as_deref(), grace),
+        async {
+            // Resolves when the sender is dropped.
+            let _ = stopped.await;
+        },
+    );
+    let http = runtime.spawn(edge);
+
+    let mut published = Published::default();
+    let options = OpenOptions { accept_lost_history: args.accept_lost_history == Some(true) };
+    let log = SledLog::open(&dir, options, |record| -> Result<(), ApplyError> {
+        published.apply(&record)
+    })
+    .map_err(log_failed)?;
+    let last = log.last();
+    let parts = Parts {
+        options: Options { policy: policy(args) },
+        log: Box::new(log),
+        published,
+        chunks: store,
+        runner: runner.map(|runner| runner as Arc<dyn Runner>),
+        clock: Arc::new(System),
+        entropy: Arc::new(System),
+    };
+    let running = boot.open(parts).map_err(|wrong| coded(Code::StorageFailed, wrong))?;
+    watch_space(runtime, args, dir.clone(), handle);
+    tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
+    output::json(&json!({
+        "ready": true,
+        "url": url,
+        "pid": std::process::id(),
+        "data_dir": dir.root().display().to_string(),
+        "last_lsn": last,
+    }))?;
+    Ok(Service { running, stop_http, http, grace })
+}
+
+fn start_runner(
+    args: &ServeArgs,
+    dir: &DataDir,
+    store: &chunks::Store,
+    handle: &Handle,
+) -> anyhow::Result<Option<Arc<LocalRunner>>> {
+    let mut options = LocalOptions::new(dir.root());
+    if let Some(slots) = args.slots {
+        options.slots = slots;
+    }
+    if options.slots == 0 {
+        return Ok(None);
+    }
+    let runner = LocalRunner::start(options, store.clone(), Arc::new(handle.clone()))
+        .context("cannot start the runner")?;
+    Ok(Some(Arc::new(runner)))
+}
+
+/// Waits for a signal or a failure, and ends the service accordingly.
+async fn keep(mut service: Service) -> anyhow::Result<Code> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        failed = service.running.ended() => {
+            return Err(coded(Code::StorageFailed, failed));
+        }
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(grace = ?service.grace, "stopping; a second signal ends at once");
+    let stop = tokio::task::spawn_blocking(move || service.running.stop(service.grace));
+    tokio::select! {
+        stopped = stop => {
+            stopped?.map_err(|wrong| coded(Code::StorageFailed, wrong))?;
+        }
+        // Nothing acknowledged is lost: it was durable before it was acknowledged.
+        _ = terminate.recv() => return Ok(Code::Clean),
+        _ = interrupt.recv() => return Ok(Code::Clean),
+    }
+    drop(service.stop_http);
+    if let Err(wrong) = service.http.await? {
+        tracing::warn!(%wrong, "the HTTP edge ended badly");
+    }
+    tracing::info!("stopped");
+    Ok(Code::Clean)
+}
+
+/// Looks at the disk every second, so that new work is refused before it is full.
+fn watch_space(
+    runtime: &tokio::runtime::Runtime,
+    args: &ServeArgs,
+    dir: Arc<DataDir>,
+    handle: Handle,
+) {
+    let wanted = args.min_free_space.map(|size| size.as_u64());
+    runtime.spawn(async move {
+        let mut tick = tokio::time::interval(SPACE_EVERY);
+        loop {
+            tick.tick().await;
+            match dir.space() {
+                Ok(space) => {
+                    let minimum = wanted.unwrap_or_else(|| space.min_free_default());
+                    handle.set_has_room(space.has_room(minimum));
+                }
+                Err(error) => tracing::warn!(%error, "cannot tell how much room the disk has"),
+            }
+        }
+    });
+}
+
+fn policy(args: &ServeArgs) -> Policy {
+    let millis = |span: crate::config::Span| {
+        Millis(u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX))
+    };
+    let standard = Policy::default();
+    Policy {
+        retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
+        backoff_first: args.retry_backoff.map_or(standard.backoff_first, millis),
+        backoff_max: args.retry_backoff_max.map_or(standard.backoff_max, millis),
+    }
+}
+
+fn http_config(
+    args: &ServeArgs,
+    dir: &DataDir,
+    runner: Option<&LocalRunner>,
+    grace: Duration,
+) -> HttpConfig {
+    let standard = HttpConfig::default();
+    let limits = Limits {
+        object_bytes: args.object_bytes_max.map_or(standard.limits.object_bytes, |s| s.as_u64()),
+        package_bytes: args.package_bytes_max.map_or(standard.limits.package_bytes, |s| s.as_u64()),
+        chunk_bytes: args.chunk_bytes_max.map_or(standard.limits.chunk_bytes, |s| s.as_u64()),
+        batch_actions: args.batch_actions_max.unwrap_or(standard.limits.batch_actions),
+    };
+    let runners = runner.map(|runner| RunnerSummary {
+        name: runner.name(),
+        host: runner.host(),
+        slots: runner.slots(),
+        sandbox: Vec::new(),
+    });
+    HttpConfig {
+        limits,
+        body_idle_timeout: args.body_timeout.map_or(standard.body_idle_timeout, |span| span.0),
+        poll_hold: args.poll_hold.map_or(standard.poll_hold, |span| span.0),
+        hosts: args.allowed_host.iter().cloned().collect(),
+        data_dir: Some(dir.root().to_owned()),
+        runners: runners.into_iter().collect(),
+        shutdown_grace: grace,
+        ..standard
+    }
+}
+
+/// The URL of an address; an unspecified one is reached by loopback.
+fn url(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://127.0.0.1:{}", v4.port()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://[::1]:{}", v6.port()),
+        other => format!("http://{other}"),
+    }
+}
+
+fn coded(code: Code, wrong: impl Into<anyhow::Error>) -> anyhow::Error {
+    wrong.into().context(Coded(code))
+}
+
+fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
+    let code = match wrong.kind() {
+        Kind::InUse => Code::InUse,
+        Kind::Damaged => Code::Damaged,
+        Kind::Storage | Kind::Refused => Code::StorageFailed,
+    };
+    coded(code, wrong)
+}
