@@ -45,7 +45,7 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         return if text.is_empty() { Ok(()) } else { line(&text.join("\n")) };
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head.iter().map(|word| word.to_uppercase()));
     table.add_rows(rows);
     line(&table.trim_fmt())

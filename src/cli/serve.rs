@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::decide::Policy;
 use crate::domain::Millis;
-use crate::engine::{self, Boot, Handle, Options, Parts, Running};
+use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner;
