@@ -23,11 +23,21 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
-    #[error("cannot reach the service at {host}; start one with `ledgerun serve` or name another with --host")]
-    Unreachable { host: String, #[source] source: reqwest::Error },
+    #[error(
+        "cannot reach the service at {host}; start one with `ledgerun serve` or name another with --host"
+    )]
+    Unreachable {
+        host: String,
+        #[source]
+        source: reqwest::Error,
+    },
     /// The connection broke in the middle.
     #[error("the connection to {host} broke")]
-    Broken { host: String, #[source] source: reqwest::Error },
+    Broken {
+        host: String,
+        #[source]
+        source: reqwest::Error,
+    },
     /// The service refused. `body` is its answer, whose `error` says why.
     #[error("{}", refusal(.status, .body))]
     Refused { status: StatusCode, body: Value },
@@ -35,7 +45,11 @@ pub enum Error {
     #[error("the service at {host} gave an answer that can't be read: {why}")]
     Unreadable { host: String, why: String },
     #[error("cannot read {path}")]
-    File { path: String, #[source] source: std::io::Error },
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 fn refusal(status: &StatusCode, body: &Value) -> String {
@@ -131,7 +145,11 @@ impl Client {
         let status = response.status();
         let bytes = response.bytes().await.map_err(|source| self.broken(source))?;
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            Value::Object([("error".to_owned(), String::from_utf8_lossy(&bytes).into())].into_iter().collect())
+            Value::Object(
+                [("error".to_owned(), String::from_utf8_lossy(&bytes).into())]
+                    .into_iter()
+                    .collect(),
+            )
         });
         Err(Error::Refused { status, body })
     }
@@ -212,7 +230,8 @@ impl Client {
     pub async fn download(&self, id: ChunkId, target: &Path) -> Result<(), Error> {
         let failed = |source| Error::File { path: target.display().to_string(), source };
         let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let part = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(failed)?;
+        let part =
+            tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(failed)?;
         let mut file = tokio::fs::File::from_std(part.reopen().map_err(failed)?);
         let request = self
             .request(Method::GET, &format!("/compute/chunks/{id}"))
@@ -241,7 +260,12 @@ impl Client {
     }
 
     /// The completed feed after `since`; waits up to `wait` for something to list.
-    pub async fn completed(&self, since: Lsn, limit: usize, wait: Duration) -> Result<Completed, Error> {
+    pub async fn completed(
+        &self,
+        since: Lsn,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Completed, Error> {
         let wait = wait.as_secs();
         self.get(&format!("/compute/jobs/completed?since={since}&limit={limit}&wait={wait}")).await
     }

@@ -112,7 +112,11 @@ settings! {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read configuration file {path}")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("configuration file {path} is not valid: {message}")]
     Parse { path: PathBuf, message: String },
     #[error("no data directory: HOME is not set; name one with --data-dir")]

@@ -25,7 +25,8 @@ mod server;
 mod submit;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if words.first().is_some_and(|word| word == limits::EMPTY_ROUTE) {
         return limits::serve_empty_route();
     }

@@ -24,9 +24,12 @@ fn accepting() -> (Server, String) {
 pub fn singles() {
     let sample = actions::action(0).len();
     println!("\n# Durable single submits ({sample} B of action), requests/s; medians of {ROUNDS}");
-    println!("connections   submits   p50 ms   p99 ms   empty route  ratio   file+fdatasync  ratio");
+    println!(
+        "connections   submits   p50 ms   p99 ms   empty route  ratio   file+fdatasync  ratio"
+    );
     for connections in [1, 16, 64] {
-        let count = [4_000, 24_000, 48_000][[1, 16, 64].iter().position(|c| *c == connections).unwrap()];
+        let count =
+            [4_000, 24_000, 48_000][[1, 16, 64].iter().position(|c| *c == connections).unwrap()];
         let (mut submits, mut empties, mut files) = (vec![], vec![], vec![]);
         let (mut p50, mut p99) = (vec![], vec![]);
         for _ in 0..ROUNDS {
@@ -82,7 +85,11 @@ pub fn batches() {
         let run = load::run(server.address, 4, requests);
         rates.push(run.rate() * 64.0);
         drop(server);
-        files.push(limits::append_and_sync(256, actions::action(0).len() + 150, Duration::from_secs(1)));
+        files.push(limits::append_and_sync(
+            256,
+            actions::action(0).len() + 150,
+            Duration::from_secs(1),
+        ));
         let (server, path) = accepting();
         let body = request("POST", &path, HEADERS, &batch(0..100_000));
         let began = Instant::now();
@@ -90,6 +97,9 @@ pub fn batches() {
         large.push(began.elapsed().as_secs_f64());
     }
     let (rate, file) = (median(rates), median(files));
-    println!("batches of 64, 4 connections: {rate:.0} actions/s, {:.2} of file+fdatasync in groups of 256", rate / file);
+    println!(
+        "batches of 64, 4 connections: {rate:.0} actions/s, {:.2} of file+fdatasync in groups of 256",
+        rate / file
+    );
     println!("one batch of 100,000: {:.2} s", median(large));
 }

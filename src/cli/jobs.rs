@@ -71,7 +71,11 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
         JobsCommand::List(list) => print_list(global, &client, list).await?,
         JobsCommand::Show { job } => {
             let answer = client.job(job).await?;
-            let text = if global.json { answer.to_string() } else { serde_json::to_string_pretty(&answer)? };
+            let text = if global.json {
+                answer.to_string()
+            } else {
+                serde_json::to_string_pretty(&answer)?
+            };
             output::line(&text)?;
         }
         JobsCommand::Explain { job } => {
@@ -82,7 +86,9 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
             }
         }
         JobsCommand::Cancel(which) => return change(global, &client, which, "cancel").await,
-        JobsCommand::Reschedule(which) => return change(global, &client, which, "reschedule").await,
+        JobsCommand::Reschedule(which) => {
+            return change(global, &client, which, "reschedule").await;
+        }
         JobsCommand::Retract(which) => return change(global, &client, which, "retract").await,
         JobsCommand::Retire(which) => return change(global, &client, which, "retire").await,
         JobsCommand::Priority { job, priority } => {
@@ -94,7 +100,12 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
 }
 
 /// Does the same to several jobs; goes on after a refusal and says which were refused.
-async fn change(global: &Global, client: &Client, which: Which, verb: &str) -> anyhow::Result<Code> {
+async fn change(
+    global: &Global,
+    client: &Client,
+    which: Which,
+    verb: &str,
+) -> anyhow::Result<Code> {
     let mut code = Code::Clean;
     for job in which.jobs {
         let request = client.request(reqwest::Method::POST, &format!("/compute/jobs/{job}/{verb}"));
@@ -133,7 +144,10 @@ async fn print_list(global: &Global, client: &Client, list: ListCommand) -> anyh
     };
     let columns = ["lsn", "state", "function", "priority", "retry_count", "submitted_at", "action"];
     let rows = jobs.iter().map(|job| columns.iter().map(|key| text(job, key)).collect());
-    output::table(&["job", "state", "function", "priority", "retries", "submitted", "action"], rows.collect())?;
+    output::table(
+        &["job", "state", "function", "priority", "retries", "submitted", "action"],
+        rows.collect(),
+    )?;
     if jobs.len() >= list.limit
         && let Some(next) = answer.get("next").and_then(Value::as_u64)
     {

@@ -43,7 +43,11 @@ pub(super) async fn run(global: &Global, command: LogCommand) -> anyhow::Result<
             if dump.to.is_some_and(|to| lsn > to) {
                 return Ok(Code::Clean);
             }
-            if global.json { output::line(text)? } else { output::line(&describe(&record))? }
+            if global.json {
+                output::line(text)?
+            } else {
+                output::line(&describe(&record))?
+            }
             listed += 1;
         }
         from = Lsn(from.0 + listed);
@@ -58,13 +62,16 @@ fn describe(record: &Value) -> String {
     let lsn = record.get("lsn").and_then(Value::as_u64).unwrap_or_default();
     let at = record.get("at").and_then(Value::as_str).unwrap_or_default();
     let (name, fields) = match record.get("event") {
-        Some(Value::Object(event)) => event.iter().next().map_or(("", String::new()), |(name, body)| {
-            let fields = body.as_object().into_iter().flatten().map(|(key, value)| match value {
-                Value::String(text) => format!("{key}={text}"),
-                other => format!("{key}={other}"),
-            });
-            (name.as_str(), fields.collect::<Vec<_>>().join(" "))
-        }),
+        Some(Value::Object(event)) => {
+            event.iter().next().map_or(("", String::new()), |(name, body)| {
+                let fields =
+                    body.as_object().into_iter().flatten().map(|(key, value)| match value {
+                        Value::String(text) => format!("{key}={text}"),
+                        other => format!("{key}={other}"),
+                    });
+                (name.as_str(), fields.collect::<Vec<_>>().join(" "))
+            })
+        }
         _ => ("", String::new()),
     };
     format!("{lsn:>8}  {at}  {name:<24} {fields}")

@@ -28,8 +28,10 @@ use crate::telemetry;
 /// nothing that was acknowledged.
 #[derive(Parser, Debug)]
 #[command(name = "ledgerun", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "Start with `ledgerun demo`: it needs nothing else and shows the whole of it.\n\
-    \nExamples:\n  ledgerun serve --data-dir ./data\n  ledgerun run -- wc -l README.md")]
+#[command(
+    after_help = "Start with `ledgerun demo`: it needs nothing else and shows the whole of it.\n\
+    \nExamples:\n  ledgerun serve --data-dir ./data\n  ledgerun run -- wc -l README.md"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -41,19 +43,37 @@ struct Cli {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
     /// The service to talk to
-    #[arg(long, global = true, env = "LEDGERUN_HOST", value_name = "URL", hide_env = true,
-        default_value = "http://127.0.0.1:8558")]
+    #[arg(
+        long,
+        global = true,
+        env = "LEDGERUN_HOST",
+        value_name = "URL",
+        hide_env = true,
+        default_value = "http://127.0.0.1:8558"
+    )]
     host: String,
     /// Print JSON for scripts instead of text for people
     #[arg(long, global = true)]
     json: bool,
     /// What to log to stderr, as a tracing filter such as `info` or `ledgerun=debug`
-    #[arg(long, global = true, env = "LEDGERUN_LOG", value_name = "FILTER", hide_env = true,
-        default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        env = "LEDGERUN_LOG",
+        value_name = "FILTER",
+        hide_env = true,
+        default_value = "info"
+    )]
     log: String,
     /// How log lines look
-    #[arg(long, global = true, env = "LEDGERUN_LOG_FORMAT", value_enum, hide_env = true,
-        default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        env = "LEDGERUN_LOG_FORMAT",
+        value_enum,
+        hide_env = true,
+        default_value = "text"
+    )]
     log_format: telemetry::Format,
 }
 

@@ -46,7 +46,12 @@ pub(super) struct RunCommand {
     #[arg(long)]
     fresh: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     command: Vec<String>,
 }
 
@@ -99,8 +104,7 @@ pub(super) async fn run(global: &Global, command: RunCommand) -> Code {
 async fn attempt(global: &Global, command: &RunCommand) -> anyhow::Result<Code> {
     let client = global.client()?;
     let (action, inputs) = describe(command)?;
-    let options =
-        SubmitOptions { worker: None, priority: command.priority, fresh: command.fresh };
+    let options = SubmitOptions { worker: None, priority: command.priority, fresh: command.fresh };
     let submitted = submit(&client, &action, options, &inputs).await?;
     tokio::select! {
         ended = wait(&client, submitted.lsn) => ended?,
@@ -245,8 +249,9 @@ async fn fetch(global: &Global, client: &Client, result: &BuildOutput) -> anyhow
             Some("stderr") => output::error_bytes(&client.chunk(value.raw_hash).await?)?,
             Some(name) => {
                 let Some(path) = name.strip_prefix("file/") else { continue };
-                let inside = input_name(Path::new(path))
-                    .with_context(|| format!("refusing to write output {path:?} outside of this directory"))?;
+                let inside = input_name(Path::new(path)).with_context(|| {
+                    format!("refusing to write output {path:?} outside of this directory")
+                })?;
                 let target = PathBuf::from(inside);
                 if let Some(parent) = target.parent() {
                     std::fs::create_dir_all(parent)

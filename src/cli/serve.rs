@@ -17,7 +17,6 @@ use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::decide::Policy;
-use crate::domain::Millis;
 use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, HttpConfig, Limits, RunnerSummary};
@@ -188,14 +187,12 @@ fn watch_space(
 }
 
 fn policy(args: &ServeArgs) -> Policy {
-    let millis = |span: crate::config::Span| {
-        Millis(u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX))
-    };
+    let millis = |span: crate::config::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
     let standard = Policy::default();
     Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
-        backoff_first: args.retry_backoff.map_or(standard.backoff_first, millis),
-        backoff_max: args.retry_backoff_max.map_or(standard.backoff_max, millis),
+        backoff_first_ms: args.retry_backoff.map_or(standard.backoff_first_ms, millis),
+        backoff_max_ms: args.retry_backoff_max.map_or(standard.backoff_max_ms, millis),
     }
 }
 

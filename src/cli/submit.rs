@@ -38,11 +38,8 @@ pub(super) async fn run(global: &Global, command: SubmitCommand) -> anyhow::Resu
     for path in &command.input {
         inputs.push((hash_file(path)?, path.clone()));
     }
-    let options = SubmitOptions {
-        worker: command.worker,
-        priority: command.priority,
-        fresh: command.fresh,
-    };
+    let options =
+        SubmitOptions { worker: command.worker, priority: command.priority, fresh: command.fresh };
     let text = if command.file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
@@ -93,7 +90,10 @@ pub(super) async fn submit_with_inputs(
         let Some((_, path)) = inputs.iter().find(|(held, _)| *held == id) else {
             bail!("the action needs chunk {id}, which is none of the files given with --input");
         };
-        client.put_file(id, path).await.with_context(|| format!("cannot upload {}", path.display()))?;
+        client
+            .put_file(id, path)
+            .await
+            .with_context(|| format!("cannot upload {}", path.display()))?;
     }
     Ok(client.submit(action, options).await?)
 }
@@ -106,7 +106,8 @@ fn needed(body: &Value) -> Option<Vec<ChunkId>> {
 /// The chunk id of a file's content, read in pieces.
 pub(super) fn hash_file(path: &std::path::Path) -> anyhow::Result<ChunkId> {
     let mut hasher = blake3::Hasher::new();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     hasher.update_reader(file).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(ChunkId(crate::domain::ContentHash::from_blake3(&hasher.finalize())))
 }

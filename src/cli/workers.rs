@@ -35,8 +35,10 @@ pub(super) enum WorkerCommand {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  ledgerun worker add --builtin\n  ledgerun worker add ./my-worker\n\n\
-    DIR holds the worker's files and a worker.json; docs/workers.md describes it.")]
+#[command(
+    after_help = "Examples:\n  ledgerun worker add --builtin\n  ledgerun worker add ./my-worker\n\n\
+    DIR holds the worker's files and a worker.json; docs/workers.md describes it."
+)]
 pub(super) struct AddCommand {
     /// Directory with the worker's files and its worker.json
     #[arg(value_name = "DIR", required_unless_present = "builtin", conflicts_with = "builtin")]
@@ -69,7 +71,11 @@ pub(super) async fn run(global: &Global, command: WorkerCommand) -> anyhow::Resu
 }
 
 fn report(global: &Global, worker: WorkerId) -> std::io::Result<()> {
-    if global.json { output::json(&json!({ "worker": worker })) } else { output::line(&worker.to_string()) }
+    if global.json {
+        output::json(&json!({ "worker": worker }))
+    } else {
+        output::line(&worker.to_string())
+    }
 }
 
 async fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
@@ -123,8 +129,8 @@ async fn add_dir(client: &Client, dir: &Path) -> anyhow::Result<WorkerId> {
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!("cannot read {}: a worker directory describes itself there", path.display())
     })?;
-    let Value::Object(mut descriptor) = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not JSON", path.display()))?
+    let Value::Object(mut descriptor) =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?
     else {
         bail!("{} must hold one JSON object", path.display());
     };
@@ -151,8 +157,13 @@ async fn register(
         Err(other) => return Err(other.into()),
     };
     for id in need {
-        let path = files.get(&id).ok_or_else(|| anyhow!("the service asks for chunk {id}, which the worker doesn't have"))?;
-        client.put_file(id, path).await.with_context(|| format!("cannot upload {}", path.display()))?;
+        let path = files.get(&id).ok_or_else(|| {
+            anyhow!("the service asks for chunk {id}, which the worker doesn't have")
+        })?;
+        client
+            .put_file(id, path)
+            .await
+            .with_context(|| format!("cannot upload {}", path.display()))?;
     }
     worker_of(&client.json(request()).await?)
 }
@@ -165,7 +176,10 @@ fn worker_of(answer: &Value) -> anyhow::Result<WorkerId> {
 /// Puts name, hash and size of the directory's files into the descriptor: files that may be executed
 /// among `executables`, the others among `files`. A description that lists names itself keeps its
 /// choice.
-fn fill_files(dir: &Path, descriptor: &mut Map<String, Value>) -> anyhow::Result<BTreeMap<ChunkId, PathBuf>> {
+fn fill_files(
+    dir: &Path,
+    descriptor: &mut Map<String, Value>,
+) -> anyhow::Result<BTreeMap<ChunkId, PathBuf>> {
     let mut held = BTreeMap::new();
     let listed = |key: &str| -> Option<Vec<String>> {
         let entries = descriptor.get(key)?.as_array()?;

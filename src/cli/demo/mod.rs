@@ -2,7 +2,7 @@
 
 mod report;
 mod service;
-pub mod shaders;
+mod shaders;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +26,9 @@ use crate::worker::builtin;
 const SUBMITTERS: usize = 16;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  ledgerun demo\n  ledgerun demo --jobs 1000 --keep ./demo-data")]
+#[command(
+    after_help = "Examples:\n  ledgerun demo\n  ledgerun demo --jobs 1000 --keep ./demo-data"
+)]
 pub(super) struct DemoCommand {
     /// Shader compilations to run
     #[arg(long, default_value = "300", value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
@@ -100,7 +102,12 @@ struct Feed {
 }
 
 impl Feed {
-    async fn page(&mut self, client: &Client, limit: usize, bar: &ProgressBar) -> anyhow::Result<()> {
+    async fn page(
+        &mut self,
+        client: &Client,
+        limit: usize,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let page = client.completed(self.since, limit, Duration::from_secs(10)).await?;
         for ended in page.completed {
             if self.seen.insert(ended.lsn, ended.state).is_some() {
@@ -123,21 +130,39 @@ async fn actions(client: &Client, jobs: u32) -> anyhow::Result<Vec<Value>> {
         ids.push((id, source.len()));
     }
     output::say(&format!("uploaded {} shader sources", ids.len()));
-    let targets = ["spirv", "msl", "hlsl", "glsl"];
-    let variants = (0..).flat_map(|round: u32| targets.iter().map(move |target| (round, *target)));
-    let actions = variants.flat_map(|(round, target)| {
-        ids.iter().zip(shaders::SOURCES).map(move |((id, size), (name, _))| {
-            json!({
-                "Function": builtin::COMPILE_SHADER,
-                "FunctionVersion": builtin::COMPILE_SHADER_VERSION,
-                "BuildSystemVersion": builtin::BUILD_SYSTEM,
-                // The round makes every action its own: a repeated one would be answered from the cache.
-                "Constants": { "Shader": { "Target": target }, "Demo": { "Name": name, "Round": round } },
-                "Inputs": { "Source": { "RawHash": id, "RawSize": size } },
+    let round = |round: u32| {
+        TARGETS.into_iter().flat_map(move |target| {
+            ids.iter().zip(shaders::SOURCES).flat_map(move |((id, size), (name, source))| {
+                entry_points(source)
+                    .filter(move |_| target != "glsl" || !NOT_GLSL.contains(name))
+                    .map(move |entry| action(*id, *size, target, entry, round))
             })
         })
-    });
-    Ok(actions.take(jobs as usize).collect())
+    };
+    Ok((0..).flat_map(round).take(jobs as usize).collect())
+}
+
+/// One compilation. The round makes it an action of its own when the sources have to be gone through
+/// again: a repeated one would be answered from the cache.
+fn action(source: ChunkId, bytes: usize, target: &str, entry: &str, round: u32) -> Value {
+    json!({
+        "Function": builtin::COMPILE_SHADER,
+        "FunctionVersion": builtin::COMPILE_SHADER_VERSION,
+        "BuildSystemVersion": builtin::BUILD_SYSTEM,
+        "Constants": {
+            "Shader": { "Target": target, "EntryPoint": entry },
+            "Demo": { "Round": round },
+        },
+        "Inputs": { "Source": { "RawHash": source, "RawSize": bytes } },
+    })
+}
+
+/// Names of the entry points of a WGSL source: the function behind each stage attribute.
+fn entry_points(source: &str) -> impl Iterator<Item = &str> {
+    ["@vertex", "@fragment", "@compute"]
+        .into_iter()
+        .flat_map(|stage| source.split(stage).skip(1))
+        .filter_map(|rest| rest.split_once("fn ")?.1.split(['(', ' ']).next())
 }
 
 /// Submits every action and returns the LSNs that were acknowledged, in order of answer.
