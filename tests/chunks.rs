@@ -188,7 +188,8 @@ fn run(dir: &Path, steps: &[Step]) {
             }
         }
         assert_eq!(store.ids(), model.keys().copied().collect::<Vec<_>>());
-        assert_eq!(store.stats().bytes, model.values().map(|bytes| bytes.len() as u64).sum());
+        let bytes: u64 = model.values().map(|bytes| bytes.len() as u64).sum();
+        assert_eq!(store.stats().bytes, bytes);
     }
     model.keys().for_each(|id| store.verify(id).unwrap());
 }

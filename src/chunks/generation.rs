@@ -95,7 +95,7 @@ impl Generation {
                 match id.zip(Manifest::decode(&value)) {
                     Some((id, manifest)) => each(ChunkId(crate::domain::ContentHash(id)), manifest),
                     None => {
-                        tracing::error!(key = %hex::encode(&key), "ignoring a damaged manifest")
+                        tracing::error!(key = %hex::encode(&key), "ignoring a damaged manifest");
                     }
                 }
             }

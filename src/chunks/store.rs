@@ -323,7 +323,6 @@ impl Store {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of errors")]
 fn read_failed(source: std::io::Error) -> Error {
     Error::Io { operation: "read a chunk", source }
 }

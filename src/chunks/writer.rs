@@ -122,7 +122,7 @@ impl Upload {
                 buffer.extend_from_slice(bytes);
                 if buffer.len() > self.store.inner.options.group_bytes {
                     let buffer = std::mem::take(buffer);
-                    self.sink = self.overflow(buffer, id)?;
+                    self.sink = self.overflow(&buffer, id)?;
                 }
             }
             Sink::Stream(stream) => {
@@ -137,7 +137,7 @@ impl Upload {
     }
 
     /// Moves an upload that gets too long for memory to where it can go on.
-    fn overflow(&self, buffer: Vec<u8>, id: Option<ChunkId>) -> Result<Sink, Error> {
+    fn overflow(&self, buffer: &[u8], id: Option<ChunkId>) -> Result<Sink, Error> {
         if let Some(id) = id {
             let claim = self.store.inner.claims.stream(id, self.store.pin()?);
             if let Some(shared) = claim {
@@ -148,12 +148,12 @@ impl Upload {
                 if self.store.contains(&id) {
                     return Ok(Sink::Elsewhere);
                 }
-                let goes_on = stream.write(&buffer)?;
+                let goes_on = stream.write(buffer)?;
                 return Ok(if goes_on { Sink::Stream(stream) } else { Sink::Elsewhere });
             }
         }
         let mut file = tempfile::tempfile_in(&self.store.inner.spool_dir).map_err(spool_failed)?;
-        file.write_all(&buffer).map_err(spool_failed)?;
+        file.write_all(buffer).map_err(spool_failed)?;
         Ok(Sink::File(file))
     }
 
