@@ -25,6 +25,13 @@ use crate::worker::builtin;
 /// Submissions under way at once.
 const SUBMITTERS: usize = 16;
 
+/// What every source is compiled to.
+const TARGETS: [&str; 4] = ["spirv", "msl", "hlsl", "glsl"];
+
+/// Sources that use what GLSL ES doesn't have.
+const NOT_GLSL: [&str; 5] =
+    ["deferred_tiles", "depth_of_field", "ssao", "half_precision", "multisample_resolve"];
+
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  ledgerun demo\n  ledgerun demo --jobs 1000 --keep ./demo-data"
