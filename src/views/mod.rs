@@ -10,6 +10,7 @@ mod listing;
 mod lists;
 mod names;
 mod query;
+mod render;
 mod state;
 mod table;
 mod transitions;

@@ -78,10 +78,6 @@ impl Workers {
         &self.list
     }
 
-    pub(super) fn hosts(&self) -> &[Host] {
-        &self.hosts
-    }
-
     pub(super) fn host_tag(&self, host: &Host) -> Option<HostTag> {
         let at = self.hosts.iter().position(|known| known == host)?;
         HostTag::try_from(at).ok()

@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 
+mod acts;
 mod bench;
 mod check;
 mod history;
 mod model;
+mod sizes;
+mod stories;
 
 use ledgerun::decide::{Policy, decide};
 use ledgerun::domain::{Answer, Command, Lsn};
