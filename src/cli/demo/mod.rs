@@ -137,6 +137,7 @@ async fn actions(client: &Client, jobs: u32) -> anyhow::Result<Vec<Value>> {
         ids.push((id, source.len()));
     }
     output::say(&format!("uploaded {} shader sources", ids.len()));
+    let ids = ids.as_slice();
     let round = |round: u32| {
         TARGETS.into_iter().flat_map(move |target| {
             ids.iter().zip(shaders::SOURCES).flat_map(move |((id, size), (name, source))| {
