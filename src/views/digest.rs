@@ -26,7 +26,6 @@ impl Digest {
 
 macro_rules! numbers {
     ($($method:ident: $number:ty => $wide:ty,)*) => {$(
-        #[expect(clippy::cast_lossless, reason = "usize has no lossless conversion to u64")]
         fn $method(&mut self, number: $number) {
             self.write(&(number as $wide).to_le_bytes());
         }

@@ -212,21 +212,21 @@ impl Listing {
         if let Some(key) = ended_in(state, found.ended, job) {
             self.feed.remove(key);
         }
-        forget(&mut self.workers, execution.worker, job);
-        forget(&mut self.functions, found.function, job);
+        forget(&mut self.workers, &execution.worker, job);
+        forget(&mut self.functions, &found.function, job);
         if let Some(queue) = found.queue {
-            forget(&mut self.queues, queue, job);
+            forget(&mut self.queues, &queue, job);
         }
         let pair = PairKey::of(execution.worker, execution.action);
         self.pairs.remove(&(pair, Rank::of(job, state)));
     }
 }
 
-fn forget<K: Ord>(index: &mut BTreeMap<K, Jobs>, key: K, job: Lsn) {
-    if let Some(jobs) = index.get_mut(&key) {
+fn forget<K: Ord>(index: &mut BTreeMap<K, Jobs>, key: &K, job: Lsn) {
+    if let Some(jobs) = index.get_mut(key) {
         jobs.remove(job);
         if jobs.len() == 0 {
-            index.remove(&key);
+            index.remove(key);
         }
     }
 }

@@ -186,13 +186,11 @@ impl Views {
     }
 
     pub(super) fn state_of(&self, job: &Job) -> JobState {
-        match job.end {
-            Some(end) => end.state(),
-            None => {
-                let execution = self.executions.get(job.execution);
-                execution.map_or(JobState::Pending, |execution| execution.phase.job_state())
-            }
+        if let Some(end) = job.end {
+            return end.state();
         }
+        let execution = self.executions.get(job.execution);
+        execution.map_or(JobState::Pending, |execution| execution.phase.job_state())
     }
 
     pub(super) fn worker_id(&self, ix: WorkerIx) -> WorkerId {

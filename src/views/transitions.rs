@@ -39,7 +39,10 @@ impl Views {
                 self.under_way(*execution, *attempt)?;
                 match retry_at {
                     Some(until) => self.attempt_failed(lsn, *execution, outcome, *until),
-                    None => self.execution_ended(lsn, *execution, outcome),
+                    None => {
+                        self.execution_ended(lsn, *execution, outcome);
+                        Ok(())
+                    }
                 }
             }
             Event::JobsGaveUp { execution, abandoned, jobs } => {
@@ -335,7 +338,7 @@ impl Views {
     }
 
     /// Everybody who still wants the execution ends with it.
-    fn execution_ended(&mut self, lsn: Lsn, id: Lsn, outcome: &Outcome) -> Result<(), Illegal> {
+    fn execution_ended(&mut self, lsn: Lsn, id: Lsn, outcome: &Outcome) {
         let (end, phase) = match outcome {
             Outcome::Completed { cacheable, .. } => {
                 (End::Completed, Phase::Completed { at: lsn, cacheable: *cacheable })
@@ -349,7 +352,6 @@ impl Views {
         }
         self.set_phase(id, phase);
         self.touch(lsn, id);
-        Ok(())
     }
 
     fn jobs_gave_up(

@@ -105,21 +105,17 @@ impl Workers {
             open: 0,
             tail: new.lsn,
         };
-        let ix = match self.find(new.id) {
-            Some(ix) => {
-                if let Some(known) = self.get_mut(ix) {
-                    *known = worker;
-                }
-                ix
+        if let Some(ix) = self.find(new.id) {
+            if let Some(known) = self.get_mut(ix) {
+                *known = worker;
             }
-            None => {
-                let ix = WorkerIx::try_from(self.list.len()).unwrap_or(WorkerIx::MAX);
-                self.list.push(worker);
-                self.index.insert(new.id, ix);
-                ix
-            }
-        };
-        self.offer(ix, new.functions);
+            self.offer(ix, new.functions);
+        } else {
+            let ix = WorkerIx::try_from(self.list.len()).unwrap_or(WorkerIx::MAX);
+            self.list.push(worker);
+            self.index.insert(new.id, ix);
+            self.offer(ix, new.functions);
+        }
     }
 
     /// Adds functions to an active worker.

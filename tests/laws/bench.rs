@@ -85,7 +85,9 @@ impl Bench {
             assert_eq!((&decoded, after), (&record, self.chain), "encoding loses something");
             self.chain = chain;
             self.staging.apply(&decoded).unwrap();
-            self.digests.push(self.staging.digest());
+            let digest = self.staging.digest();
+            assert_ne!(self.digests.last(), Some(&digest), "the digest misses something");
+            self.digests.push(digest);
             records.push(decoded);
         }
         for record in &records {

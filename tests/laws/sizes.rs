@@ -38,8 +38,8 @@ fn object(bytes: usize) -> ObjectRef {
     ObjectRef::Inline(Blob(vec![0xff; bytes].into()))
 }
 
-fn tail(bytes: usize) -> Option<Tail> {
-    Some(Tail::Inline(name(bytes)))
+fn tail(bytes: usize) -> Tail {
+    Tail::Inline(name(bytes))
 }
 
 fn new_worker(functions: usize) -> NewWorker {
@@ -96,7 +96,7 @@ fn finish(attempt: AttemptRef, outcome: Outcome) -> Command {
 }
 
 fn completed(output: usize, stderr: usize) -> Outcome {
-    Outcome::Completed { output: object(output), cacheable: false, stderr: tail(stderr) }
+    Outcome::Completed { output: object(output), cacheable: false, stderr: Some(tail(stderr)) }
 }
 
 fn failed(reason: usize, stderr: usize) -> Outcome {
@@ -105,7 +105,7 @@ fn failed(reason: usize, stderr: usize) -> Outcome {
         reason: name(reason),
         exit_code: Some(i32::MIN),
         signal: Some(i32::MIN),
-        stderr: tail(stderr),
+        stderr: Some(tail(stderr)),
     })
 }
 
