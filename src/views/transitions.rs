@@ -37,13 +37,11 @@ impl Views {
             }
             Event::AttemptFinished { execution, attempt, outcome, retry_at, .. } => {
                 self.under_way(*execution, *attempt)?;
-                match retry_at {
-                    Some(until) => self.attempt_failed(lsn, *execution, outcome, *until),
-                    None => {
-                        self.execution_ended(lsn, *execution, outcome);
-                        Ok(())
-                    }
+                if let Some(until) = retry_at {
+                    return self.attempt_failed(lsn, *execution, outcome, *until);
                 }
+                self.execution_ended(lsn, *execution, outcome);
+                Ok(())
             }
             Event::JobsGaveUp { execution, abandoned, jobs } => {
                 self.jobs_gave_up(lsn, *execution, *abandoned, jobs)
