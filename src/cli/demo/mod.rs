@@ -138,6 +138,7 @@ async fn actions(client: &Client, jobs: u32) -> anyhow::Result<Vec<Value>> {
     }
     output::say(&format!("uploaded {} shader sources", ids.len()));
     let ids = ids.as_slice();
+    let ids = &ids;
     let round = |round: u32| {
         TARGETS.into_iter().flat_map(move |target| {
             ids.iter().zip(shaders::SOURCES).flat_map(move |((id, size), (name, source))| {
