@@ -1,5 +1,6 @@
 //! The chunk store against SIGKILL, and against a map.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "how the child that is killed reports")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -191,7 +192,9 @@ fn run(dir: &Path, steps: &[Step]) {
         let bytes: u64 = model.values().map(|bytes| bytes.len() as u64).sum();
         assert_eq!(store.stats().bytes, bytes);
     }
-    model.keys().for_each(|id| store.verify(id).unwrap());
+    for id in model.keys() {
+        store.verify(id).unwrap();
+    }
 }
 
 proptest! {

@@ -66,6 +66,30 @@ pub(super) struct Generation {
 impl Generation {
     /// Opens the generation in `dir`, creating it when there is none.
     pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
+        // A handle that is dropped half-way, because the disk failed, panics.
+        catch_unwind(|| Self::open_or_panic(dir, options)).unwrap_or_else(|panic| {
+            Err(Error::Open { path: dir.to_path_buf(), source: panic_text(&*panic).into() })
+        })
+    }
+
+    fn open_or_panic(dir: &Path, options: &Options) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: dir.to_path_buf(), source };
+        if !dir.exists() {
+            // A power cut while a database is being created leaves one that can't be opened, so
+            // it's created under another name and gets its own when it is durable.
+            let unfinished = dir.with_extension(UNFINISHED);
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished).map_err(|e| failed(e.into()))?;
+            }
+            Self::open_existing(&unfinished, options)?.close();
+            fs::rename(&unfinished, dir).map_err(|e| failed(e.into()))?;
+            let parent = dir.parent().unwrap_or(Path::new("."));
+            durable::fsync_dir(parent).map_err(|e| failed(e.into()))?;
+        }
+        Self::open_existing(dir, options)
+    }
+
+    fn open_existing(dir: &Path, options: &Options) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: dir.to_path_buf(), source };
         durable::prepare_database(dir).map_err(|e| failed(e.into()))?;
         remove_unfinished_snapshots(dir).map_err(|e| failed(e.into()))?;
@@ -202,6 +226,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the database panicked: {}", text.as_deref().unwrap_or("without a message"))
 }
+
+/// Extension of the directory of a generation that is being created.
+const UNFINISHED: &str = "new";
 
 type OpenError = Box<dyn StdError + Send + Sync>;
 
