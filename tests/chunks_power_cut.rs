@@ -35,7 +35,8 @@ fn no_acknowledged_chunk_is_lost_when_the_power_is_cut() {
         }
     };
     let path = disk.path().join("chunks");
-    let options = || Options { generation_bytes: 64 << 20, ..Options::default() };
+    // Several generations, but few: reading here and there opens sealed ones again and again.
+    let options = || Options { generation_bytes: 192 << 20, ..Options::default() };
     let mut survived = Vec::new();
     for round in 0..10_u64 {
         let store = Store::open(&path, options()).unwrap();
