@@ -1,7 +1,7 @@
 //! Many chunks, one sync.
 
 use super::store::Put;
-use super::writer::Verified;
+use super::verified::Verified;
 use super::{Error, Store};
 use crate::domain::ChunkId;
 

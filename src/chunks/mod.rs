@@ -18,10 +18,12 @@ mod reader;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod writer;
 
 pub use batch::Batch;
 pub use error::Error;
 pub use reader::Reader;
 pub use store::{Options, Put, Stats, Store};
-pub use writer::{Spool, Verified, Writer};
+pub use verified::Verified;
+pub use writer::{Spool, Writer};

@@ -10,7 +10,8 @@ use super::commit::{Commits, Entry, Group};
 use super::generation::Generation;
 use super::generations::Generations;
 use super::index::{Index, Place};
-use super::writer::{Spool, Verified, Writer};
+use super::verified::Verified;
+use super::writer::{Spool, Writer};
 use super::{Batch, Error, Reader};
 use crate::domain::ChunkId;
 
