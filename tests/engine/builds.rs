@@ -124,20 +124,15 @@ fn only_what_is_missing_is_needed_and_an_empty_need_may_be_answered_with_everyth
 fn executables_in_blocks_of_either_method_are_unpacked_and_run() {
     let service = Service::start(&QUICK);
     let editor = Editor::open(service.address(), "/compute", *b"first-editor");
-    let packings: [(&str, fn(&[u8]) -> Vec<u8>); 3] =
-        [("lz4", bytes::lz4), ("oodle", bytes::oodle_of_stored_blocks), ("stored", bytes::stored)];
-    for (name, pack) in packings {
-        let worker = work::worker(name, pack);
+    let workers = [
+        ("lz4", 4, work::worker("lz4", bytes::lz4)),
+        ("oodle", 3, work::worker("oodle", bytes::oodle_of_stored_blocks)),
+        ("stored", 0, work::worker("stored", bytes::stored)),
+    ];
+    for (name, method, worker) in workers {
         let packed = &worker.chunks[0].packed;
-        assert_eq!(
-            packed[8],
-            match name {
-                "lz4" => 4,
-                "oodle" => 3,
-                _ => 0,
-            }
-        );
-        assert!(name == "stored" || packed[12..16] > [0, 0, 0, 1][..], "several blocks");
+        assert_eq!(packed[8], method);
+        assert_eq!(packed[12..16] > [0, 0, 0, 1][..], method != 0, "several blocks");
         assert_reversed(&built(editor.build(&worker, &work::reverse(name)).1), name);
     }
 }

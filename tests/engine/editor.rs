@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use ledgerun::domain::{ContentHash, ObjectId};
-use ledgerun::wire::cb::Object;
+use ledgerun::wire::cb::{Field, Object};
 
 use crate::result::Built;
 use crate::wire::{CB, Connection, PKG, Reply, Request};
@@ -207,6 +207,6 @@ fn failed_unless(reply: Reply, expected: &[u16]) -> Result<Reply, Reply> {
 /// The chunks that a 404 asks for.
 fn need(reply: &Reply) -> Vec<ContentHash> {
     let object = Object::parse(reply.body.clone()).unwrap();
-    let list = object.get("need").into_iter().flat_map(|need| need.children());
+    let list = object.get("need").into_iter().flat_map(Field::children);
     list.map(|hash| hash.as_hash().unwrap()).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ledgerun::domain::{ContentHash, ObjectId};
-use ledgerun::wire::cb::{Modes, Object, validate};
+use ledgerun::wire::cb::{Field, Modes, Object, validate};
 
 use crate::bytes::{COMPRESSED, OBJECT};
 use crate::wire::{PKG, Reply};
@@ -23,14 +23,14 @@ impl Built {
         assert_eq!((reply.status, reply.media()), (200, PKG));
         let (root, attachments) = read_package(&reply.body);
         let object = Object::parse(root.clone()).unwrap();
-        let errors = object.get("Messages").into_iter().flat_map(|messages| messages.children());
+        let errors = object.get("Messages").into_iter().flat_map(Field::children);
         let errors =
             errors.filter(|message| message.get("Level").unwrap().as_str() == Some("Error"));
         let errors: Vec<_> = errors
             .map(|message| message.get("Message").unwrap().as_str().unwrap().to_owned())
             .collect();
         let mut values = BTreeMap::new();
-        for value in object.get("Values").into_iter().flat_map(|values| values.children()) {
+        for value in object.get("Values").into_iter().flat_map(Field::children) {
             let hash = value.get("RawHash").unwrap().as_attachment().unwrap().hash();
             let content = attachments.get(&hash).expect("every value is attached").clone();
             assert_eq!(value.get("RawSize").unwrap().as_u64(), Some(content.len() as u64));
