@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::bytes;
 use crate::editor::{Editor, End, Step};
-use crate::result::Built;
 use crate::host::Service;
+use crate::result::Built;
 use crate::wire::{PKG, Request};
 use crate::work::{self, Parcel};
 
