@@ -9,6 +9,8 @@
 mod boot;
 mod dispatch;
 mod handle;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use boot::{Boot, Parts, Running, Stopped};
