@@ -173,11 +173,13 @@ pub struct Guid(pub [u8; 16]);
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = hex::encode(self.0);
-        let (a, rest) = text.split_at(8);
-        let (b, rest) = rest.split_at(4);
-        let (c, rest) = rest.split_at(4);
-        let (d, e) = rest.split_at(4);
-        write!(f, "{a}-{b}-{c}-{d}-{e}")
+        let mut rest = text.as_str();
+        for (length, end) in [(8, "-"), (4, "-"), (4, "-"), (4, "-"), (12, "")] {
+            let (group, left) = rest.split_at(length);
+            write!(f, "{group}{end}")?;
+            rest = left;
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use super::writer::{Failed, Writer};
 use super::{COMMAND_QUEUE_LEN_MAX, Options};
 use crate::chunks;
 use crate::clock::{Clock, Entropy};
-use crate::domain::Lsn;
+use crate::domain::{Lsn, Timestamp};
 use crate::eventlog::EventLog;
 use crate::runner::Runner;
 use crate::views::Published;
@@ -100,6 +100,7 @@ impl Boot {
             entropy: parts.entropy,
             staging,
             occupied: BTreeSet::new(),
+            assigned_at: Timestamp::default(),
         };
         writer.reconcile().map_err(Stopped::Failed)?;
         shared.set_status(Status::Ready);

@@ -158,7 +158,8 @@ async fn what_was_acknowledged_survives_a_power_cut_at_every_sync() {
     workload(&bench, &log).await;
     let syncs = log.syncs();
     drop(bench);
-    assert!(syncs > 10, "the workload must sync often, not {syncs} times");
+    // The worker, five submissions, three runs and a cancellation, each waited for.
+    assert!(syncs >= 10, "the workload must sync often, not {syncs} times");
     for cut in 1..=syncs {
         let log = MemoryLog::new().freeze_at(cut);
         let bench = open(log.clone(), &[], true);

@@ -15,7 +15,8 @@ use super::{
 use crate::clock::{Clock, Entropy, monotonic};
 use crate::decide::{Decision, Facts, decide, next_due};
 use crate::domain::{
-    Answer, AttemptRef, Cause, Command, Event, Lsn, NewJob, ObjectRef, Outcome, Record, Rejection,
+    Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, Lsn, NewJob, ObjectRef,
+    Outcome, Record, Rejection, Timestamp,
 };
 use crate::effects::{Effect, effects_of, reconcile};
 use crate::eventlog::{self, EventLog};
@@ -42,6 +43,8 @@ pub(super) struct Writer {
     pub(super) staging: Views,
     /// Attempts that hold a slot of the runner.
     pub(super) occupied: BTreeSet<AttemptRef>,
+    /// When ready executions were last handed out.
+    pub(super) assigned_at: Timestamp,
 }
 
 /// What one round gathered and has not made durable yet.
@@ -130,6 +133,10 @@ impl Writer {
         let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
             return long;
         };
+        if due <= self.assigned_at {
+            // It was due when things were handed out last, so no runner here can take it.
+            return long.min(Duration::from_secs(1));
+        }
         // One more millisecond: the due time is in microseconds, the wait must not end before it.
         long.min(Duration::from_millis(due.since(self.clock.now()).0 + 1))
     }
@@ -218,8 +225,22 @@ impl Writer {
                 Command::FinishAttempt { attempt, outcome, usage }
             }
         };
-        if let Err(rejection) = self.stage(&command, Cause::UNKNOWN, round)? {
-            tracing::error!(?command, %rejection, "a runner's report was refused");
+        let Err(rejection) = self.stage(&command, Cause::UNKNOWN, round)? else { return Ok(()) };
+        // A runner that says what can't be recorded has a defect. The attempt must end all the same.
+        tracing::error!(?command, %rejection, "a runner's report was refused");
+        if let Command::FinishAttempt { attempt, usage, .. } = command {
+            let failure = Failure {
+                kind: FailureKind::BadOutput,
+                reason: format!("the runner's report was refused: {rejection}"),
+                exit_code: None,
+                signal: None,
+                stderr: None,
+            };
+            let outcome = Outcome::Failed(failure);
+            let failed = Command::FinishAttempt { attempt, outcome, usage };
+            if let Err(rejection) = self.stage(&failed, Cause::UNKNOWN, round)? {
+                tracing::error!(?attempt, %rejection, "an attempt can't be ended");
+            }
         }
         Ok(())
     }
@@ -237,6 +258,7 @@ impl Writer {
         {
             return Ok(());
         }
+        self.assigned_at = self.clock.now();
         while self.free_slots() > 0 {
             let command = Command::Assign { runner: runner.name(), host: runner.host() };
             match self.stage(&command, Cause::UNKNOWN, round)? {
