@@ -50,13 +50,13 @@ pub enum Sandbox {
 
 /// Declares the options once: flag, environment variable and file key share a name.
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $env:literal, $value:literal;)+) => {
+    ($($(#[$meta:meta])+ $name:ident: $type:ty, $env:literal, $value:literal;)+) => {
         /// The options of `serve`, all optional: what is not given comes from the file or a default.
         #[derive(Args, Clone, Debug, Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
         pub struct ServeArgs {
             $(
-                $(#[doc = $doc])+
+                $(#[$meta])+
                 #[arg(long, env = $env, value_name = $value, hide_env = true)]
                 pub $name: Option<$type>,
             )+
@@ -105,6 +105,7 @@ settings! {
     /// Another host name that requests may carry in their Host header [default: loopback names only]
     allowed_host: String, "LEDGERUN_ALLOWED_HOST", "NAME";
     /// Start although the end of the log is missing; what it held is gone
+    #[arg(num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     accept_lost_history: bool, "LEDGERUN_ACCEPT_LOST_HISTORY", "BOOL";
 }
 
@@ -162,4 +163,29 @@ impl ServeArgs {
 #[expect(clippy::disallowed_methods, reason = "this is where the environment enters")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[test]
+    fn accepting_lost_history_needs_no_value() {
+        let given = |line: &str| {
+            let line = Line::try_parse_from(line.split(' ')).map_err(|wrong| wrong.to_string());
+            line.map(|line| line.args.accept_lost_history)
+        };
+        assert_eq!(given("serve"), Ok(None));
+        assert_eq!(given("serve --accept-lost-history --slots 1"), Ok(Some(true)));
+        assert_eq!(given("serve --accept-lost-history=false"), Ok(Some(false)));
+        assert!(given("serve --accept-lost-history=perhaps").is_err());
+    }
 }

@@ -80,7 +80,7 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
         }
         JobsCommand::Explain { job } => {
             let answer: Value = client.get(&format!("/compute/jobs/{job}/explain")).await?;
-            match answer.get("explanation").and_then(Value::as_str) {
+            match answer.get("because").and_then(Value::as_str) {
                 Some(text) if !global.json => output::line(text)?,
                 _ => output::line(&serde_json::to_string_pretty(&answer)?)?,
             }
@@ -113,7 +113,7 @@ async fn change(
             Ok(answer) if global.json => output::json(&answer)?,
             Ok(_) => {}
             Err(refused @ crate::client::Error::Refused { .. }) => {
-                output::complain(&format!("job {job}: {refused}"));
+                output::complain(&refused.to_string());
                 code = Code::Failed;
             }
             Err(other) => return Err(other.into()),

@@ -67,16 +67,6 @@ impl DataDir {
         self.root.join("chunks")
     }
 
-    /// Disposable states of the views.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.root.join("checkpoints")
-    }
-
-    /// Folders of attempts under way.
-    pub fn attempts(&self) -> PathBuf {
-        self.root.join("attempts")
-    }
-
     /// The high-water file.
     pub(super) fn hwm(&self) -> PathBuf {
         self.root.join("hwm")

@@ -25,6 +25,7 @@ pub(super) fn summary(job: &JobRow) -> Value {
         .with("queue", job.queue)
         .with("priority", job.priority)
         .with("retry_count", job.retry_count)
+        .with("submitted_at", job.submitted_at)
         .with_some("completed_lsn", job.ended)
         .with_some("cached", job.cached.then_some(true))
 }
@@ -41,7 +42,6 @@ pub(super) async fn of(app: &App, job: JobRow) -> Result<Value, Error> {
         shown.push(attempt.show(app).await?);
     }
     let mut body = summary(&job)
-        .with("submitted_at", job.submitted_at)
         .with_some("ended_at", ended_at.map(|record| record.at))
         .with("attempts", shown)
         .with_some("error", error);

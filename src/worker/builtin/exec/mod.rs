@@ -45,7 +45,12 @@ fn run_in(job: &mut Job<'_>, spec: &Spec, outputs: &Outputs, work: &Path) -> Res
     let work = work.canonicalize()?;
     work::place(job, spec, &work)?;
     let cwd = directory(&work, &spec.cwd)?;
-    let program = program::find(spec, &cwd)?;
+    let program = program::find(spec, &cwd).map_err(|absent| {
+        job.meta("StartError", absent.errno as i32);
+        // Whoever installs it wants another try.
+        job.not_cacheable();
+        Failure::Action(absent.text)
+    })?;
     let status = start_and_wait(job, spec, &program, &work, &cwd)?;
     for name in STREAMS {
         job.output_file(name, &stream(job, name))?;

@@ -21,6 +21,25 @@ pub(super) struct Program {
     search_path: OsString,
 }
 
+/// There is no program to start.
+#[derive(Debug)]
+pub(super) struct Absent {
+    /// For a person.
+    pub(super) text: String,
+    /// As the system would put it: not there, or there and not executable.
+    pub(super) errno: nix::errno::Errno,
+}
+
+impl Absent {
+    fn missing(text: String) -> Self {
+        Self { text, errno: nix::errno::Errno::ENOENT }
+    }
+
+    fn refused(text: String) -> Self {
+        Self { text, errno: nix::errno::Errno::EACCES }
+    }
+}
+
 impl Program {
     /// As the action calls it.
     pub(super) fn name(&self) -> &str {
@@ -73,7 +92,7 @@ fn inherited_path() -> Option<OsString> {
 }
 
 /// Finds the program of `spec` for a command that starts in `cwd`.
-pub(super) fn find(spec: &Spec, cwd: &Path) -> Result<Program, Failure> {
+pub(super) fn find(spec: &Spec, cwd: &Path) -> Result<Program, Absent> {
     let name = spec.argv.first().cloned().unwrap_or_default();
     let search_path = match spec.env.get("PATH") {
         Some(path) => OsString::from(path),
@@ -90,7 +109,7 @@ pub(super) fn find(spec: &Spec, cwd: &Path) -> Result<Program, Failure> {
 }
 
 /// The first executable file of that name on the search path.
-fn search(name: &str, search_path: &OsStr, cwd: &Path) -> Result<PathBuf, Failure> {
+fn search(name: &str, search_path: &OsStr, cwd: &Path) -> Result<PathBuf, Absent> {
     let candidates = search_path.as_bytes().split(|byte| *byte == b':').map(|folder| {
         // An empty item means the current folder, as in every shell.
         cwd.join(OsStr::from_bytes(folder)).join(name)
@@ -105,15 +124,16 @@ fn search(name: &str, search_path: &OsStr, cwd: &Path) -> Result<PathBuf, Failur
             Err(_) => {}
         }
     }
-    Err(Failure::Action(match refused {
-        Some(path) => {
-            format!("program {name:?} was found as {} but is not executable", path.display())
-        }
-        None => format!(
+    Err(match refused {
+        Some(path) => Absent::refused(format!(
+            "program {name:?} was found as {} but is not executable",
+            path.display()
+        )),
+        None => Absent::missing(format!(
             "program {name:?} was not found in {}; a file of the action is started as \"./{name}\"",
             search_path.display()
-        ),
-    }))
+        )),
+    })
 }
 
 /// Whether there is a file that may be executed; `Err` when there is none at all.
@@ -122,12 +142,12 @@ fn executable(path: &Path) -> io::Result<bool> {
     Ok(found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn judge(name: &str, path: &Path) -> Result<(), Failure> {
+fn judge(name: &str, path: &Path) -> Result<(), Absent> {
     match executable(path) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::Action(format!(
+        Ok(false) => Err(Absent::refused(format!(
             "program {name:?} is not executable; name its input in Executable"
         ))),
-        Err(error) => Err(Failure::Action(format!("program {name:?} was not found: {error}"))),
+        Err(error) => Err(Absent::missing(format!("program {name:?} was not found: {error}"))),
     }
 }
