@@ -41,7 +41,7 @@ pub(super) enum Error {
     WrongId { what: &'static str, path: String, body: String },
     #[error("a batch has at most {limit} actions, this one has {found}")]
     BatchTooLarge { limit: usize, found: usize },
-    #[error("{} chunks are missing; send them in a package, or one by one", .need.len())]
+    #[error("missing chunks: {}; send them in a package, or one by one", .need.len())]
     Need { need: Vec<ChunkId> },
     #[error("worker {0} is not known; register it first")]
     UnknownWorker(WorkerId),
