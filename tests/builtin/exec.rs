@@ -183,6 +183,16 @@ fn mistakes_of_the_action_are_errors_with_a_reason() {
         let built = sandbox.exec(exec.clone(), inputs);
         assert!(built.error().contains(words), "{exec}: {}", built.error());
     }
+    // A shell tells the two apart as 127 and 126, and so does `ledgerun run`.
+    for (exec, errno) in [
+        (json!({ "Argv": ["no-such-program"] }), 2),
+        (json!({ "Argv": ["./b.sh"] }), 2),
+        (json!({ "Argv": ["./a.txt"] }), 13),
+    ] {
+        let built = sandbox.exec(exec.clone(), a);
+        assert_eq!(built.meta("StartError"), errno, "{exec}");
+        assert!(!built.output.is_cacheable(), "whoever installs it wants another try");
+    }
     let missing = json!({ "Argv": ["./a.sh"], "Executable": ["a.sh"] });
     let built = sandbox.exec(missing, &[("a.sh", b"#!/no/such/interpreter\n")]);
     assert!(built.error().contains("interpreter that doesn't exist"), "{}", built.error());
