@@ -48,6 +48,28 @@ pub enum Error {
     Poisoned(String),
 }
 
+impl Error {
+    /// Whether it failed for want of disk space.
+    pub fn is_disk_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let io = match error.downcast_ref() {
+                Some(sled::Error::Io(io)) => Some(io),
+                _ => error.downcast_ref(),
+            };
+            // Where the database panicked there is only the text of the error.
+            if io.is_some_and(|io: &io::Error| full.contains(&io.kind()))
+                || error.to_string().contains("StorageFull")
+            {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {

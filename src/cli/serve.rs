@@ -24,8 +24,8 @@ use crate::runner::Runner;
 use crate::runner::local::{LocalOptions, LocalRunner};
 use crate::views::{ApplyError, Published};
 
-/// How often free disk space is looked at.
-const SPACE_EVERY: Duration = Duration::from_secs(1);
+/// How often free disk space and the state of the chunk store are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a stop waits for running attempts when nothing else is said.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -43,7 +43,10 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<Code> {
         .build()
         .context("cannot start the runtime")?;
     let service = start(&runtime, &args)?;
-    runtime.block_on(keep(service))
+    let kept = runtime.block_on(keep(service));
+    // After a second signal or a failure there may be threads that would wait for attempts.
+    runtime.shutdown_background();
+    kept
 }
 
 /// A service that is open for business.
@@ -53,16 +56,21 @@ struct Service {
     stop_http: oneshot::Sender<Infallible>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     grace: Duration,
+    store: chunks::Store,
 }
 
 /// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
 /// are answered.
 fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<Service> {
     let root = args.data_dir()?;
+    {
+        let _context = runtime.enter();
+        // A write beyond the limit on file sizes is then an error like any other, instead of the
+        // end of the process. The handler stays although nobody listens.
+        drop(signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?);
+    }
     let dir = Arc::new(DataDir::lock(&root).map_err(log_failed)?);
-    let store = chunks::Store::open(&dir.chunks(), chunks::Options::default())
-        .map_err(|wrong| coded(Code::Damaged, wrong))
-        .context("cannot open the chunk store")?;
+    let store = open_store(&dir)?;
     let boot = Boot::new();
     let handle = boot.handle();
     let runner = start_runner(args, &dir, &store, &handle)?;
@@ -98,7 +106,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         options: Options { policy: policy(args) },
         log: Box::new(log),
         published,
-        chunks: store,
+        chunks: store.clone(),
         runner: runner.map(|runner| runner as Arc<dyn Runner>),
         clock: Arc::new(System),
         entropy: Arc::new(System),
@@ -113,7 +121,25 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         "data_dir": dir.root().display().to_string(),
         "last_lsn": last,
     }))?;
-    Ok(Service { running, stop_http, http, grace })
+    Ok(Service { running, stop_http, http, grace, store })
+}
+
+/// Opens the chunk store, on a full disk with the space that was set aside for that.
+fn open_store(dir: &DataDir) -> anyhow::Result<chunks::Store> {
+    let open = || chunks::Store::open(&dir.chunks(), chunks::Options::default());
+    let opened = match open() {
+        Err(wrong) if wrong.is_disk_full() && dir.drop_ballast() => {
+            tracing::warn!(%wrong, "disk full, opening on the space set aside");
+            open()
+        }
+        other => other,
+    };
+    opened
+        .map_err(|wrong| {
+            let storage = wrong.is_disk_full() || matches!(wrong, chunks::Error::Io { .. });
+            coded(if storage { Code::StorageFailed } else { Code::Damaged }, wrong)
+        })
+        .context("cannot open the chunk store")
 }
 
 fn start_runner(
@@ -142,6 +168,9 @@ async fn keep(mut service: Service) -> anyhow::Result<Code> {
         failed = service.running.ended() => {
             return Err(coded(Code::StorageFailed, failed));
         }
+        failed = failure(&service.store) => {
+            return Err(coded(Code::StorageFailed, failed));
+        }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -163,6 +192,18 @@ async fn keep(mut service: Service) -> anyhow::Result<Code> {
     Ok(Code::Clean)
 }
 
+/// Waits until the chunk store has failed. It takes nothing from then on, and only a restart tells
+/// what is durable.
+async fn failure(store: &chunks::Store) -> chunks::Error {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tick.tick().await;
+        if let Err(failed) = store.check() {
+            return failed;
+        }
+    }
+}
+
 /// Looks at the disk every second, so that new work is refused before it is full.
 fn watch_space(
     runtime: &tokio::runtime::Runtime,
@@ -172,7 +213,7 @@ fn watch_space(
 ) {
     let wanted = args.min_free_space.map(|size| size.as_u64());
     runtime.spawn(async move {
-        let mut tick = tokio::time::interval(SPACE_EVERY);
+        let mut tick = tokio::time::interval(LOOK_EVERY);
         loop {
             tick.tick().await;
             match dir.space() {

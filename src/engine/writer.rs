@@ -222,7 +222,12 @@ impl Writer {
             Report::Started { attempt, sandbox } => Command::StartAttempt { attempt, sandbox },
             Report::Finished { attempt, outcome, usage } => {
                 self.occupied.remove(&attempt);
-                Command::FinishAttempt { attempt, outcome, usage }
+                if self.is_stopping() && is_runner_lost(&outcome) {
+                    // We took the runner away ourselves, which no job pays for with a retry.
+                    Command::LoseAttempt { attempt }
+                } else {
+                    Command::FinishAttempt { attempt, outcome, usage }
+                }
             }
         };
         let Err(rejection) = self.stage(&command, Cause::UNKNOWN, round)? else { return Ok(()) };
@@ -243,6 +248,11 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+            == Status::Stopping
     }
 
     fn free_slots(&self) -> usize {
@@ -315,6 +325,10 @@ impl Writer {
         }
         Ok(ended)
     }
+}
+
+fn is_runner_lost(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::RunnerLost)
 }
 
 /// Bytes of the object a record carries, a measure of its size.

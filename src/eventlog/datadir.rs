@@ -88,7 +88,7 @@ impl DataDir {
     }
 
     /// Gives up the ballast. False when there was none.
-    pub(super) fn drop_ballast(&self) -> bool {
+    pub fn drop_ballast(&self) -> bool {
         fs::remove_file(self.ballast()).is_ok() && durable::fsync_dir(&self.root).is_ok()
     }
 

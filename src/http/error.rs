@@ -160,10 +160,13 @@ fn chunk_status(error: &chunks::Error) -> (StatusCode, &'static str) {
         chunks::Error::TooLong { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
         chunks::Error::Missing(_) => (S::NOT_FOUND, "unknown_chunk"),
         chunks::Error::Damaged { .. } => (S::INTERNAL_SERVER_ERROR, "chunk_damaged"),
-        chunks::Error::Open { .. } | chunks::Error::Database { .. } | chunks::Error::Io { .. } => {
+        chunks::Error::Open { .. } | chunks::Error::Io { .. } => {
             (S::INTERNAL_SERVER_ERROR, "chunk_store_failed")
         }
-        chunks::Error::Poisoned(_) => (S::SERVICE_UNAVAILABLE, "chunk_store_failed"),
+        // The service ends, and a restart recovers.
+        chunks::Error::Database { .. } | chunks::Error::Poisoned(_) => {
+            (S::SERVICE_UNAVAILABLE, "chunk_store_failed")
+        }
     }
 }
 

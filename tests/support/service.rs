@@ -6,6 +6,8 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub(crate) struct Service {
 pub(crate) struct Starting {
     process: Process,
     line: Receiver<String>,
+    ready: Arc<AtomicBool>,
 }
 
 /// How a service ended, and what it wrote to stderr.
@@ -104,10 +107,13 @@ impl Starting {
         let stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let (sender, line) = channel();
+        let ready = Arc::new(AtomicBool::new(false));
+        let said = ready.clone();
         std::thread::spawn(move || {
             let mut line = String::new();
             // An error is an end, which the empty line says.
             let _ = BufReader::new(stdout).read_line(&mut line);
+            said.store(!line.is_empty(), Ordering::Relaxed);
             let _ = sender.send(line);
         });
         let stderr = std::thread::spawn(move || {
@@ -115,7 +121,7 @@ impl Starting {
             let _ = stderr.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        Self { process: Process { child, stderr: Some(stderr) }, line }
+        Self { process: Process { child, stderr: Some(stderr) }, line, ready }
     }
 
     /// Waits until it is ready, or how it ended instead.
@@ -141,6 +147,11 @@ impl Starting {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// Whether it has said so by now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Ends it with SIGKILL, ready or not, and returns when it is reaped.

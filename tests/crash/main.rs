@@ -1,0 +1,26 @@
+//! The real program, killed, stopped, starved of disk and cut from power. Whatever it acknowledged
+//! is there afterwards.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod full_disk;
+mod http;
+mod kills;
+mod load;
+mod power_cut;
+#[path = "../support/powercut.rs"]
+mod powercut;
+mod processes;
+#[path = "../support/service.rs"]
+mod service;
+mod stops;
+mod storage;
+mod witness;
+mod workers;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by tests that measure times or load the machine, so that they don't disturb each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
