@@ -23,11 +23,9 @@ const CLIENTS: u64 = 4;
 pub(crate) const OPTIONS: [&str; 6] =
     ["--slots", "4", "--retry-backoff", "20ms", "--min-free-space", "0"];
 
-/// A new seed for each run; printed, so that a failure can be looked into.
+/// A new seed for each run; to be printed, so that a failure can be looked into.
 pub(crate) fn seed() -> u64 {
-    let seed = u64::try_from(System.now().0).unwrap();
-    println!("seed {seed}");
-    seed
+    u64::try_from(System.now().0).unwrap()
 }
 
 /// Loads `service` until `end` has ended it; `end` is given the service after a random time.
@@ -108,6 +106,7 @@ fn kill_while_starting(data: &Path, random: &mut StdRng, usual: Duration, times:
 fn nothing_acknowledged_is_lost_by_kills() {
     let _turn = alone();
     let seed = seed();
+    println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();

@@ -26,6 +26,7 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
         }
     };
     let seed = seed();
+    println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let data = disk.path().join("data");
     let mut witness = Witness::new(seed);

@@ -30,7 +30,7 @@ fn length(path: &Path) -> u64 {
 fn until_it_fails(service: Service, mut next: impl FnMut() -> Option<u16>) {
     let begun = monotonic();
     let last = loop {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never fails");
+        assert!(begun.elapsed() < Duration::from_mins(1), "it never fails");
         match next() {
             Some(200 | 201) => {}
             other => break other,
