@@ -10,6 +10,7 @@ use super::App;
 use super::body::Body;
 use super::error::Error;
 use super::payload::malformed;
+use super::respond::sentence;
 use crate::chunks::{Put, Spool, Store, Writer};
 use crate::domain::ChunkId;
 use crate::wire::cb::{Attachment, Object};
@@ -143,7 +144,10 @@ fn unpack(
         while let Some(event) = parser.next(&mut input).map_err(|error| malformed(&error))? {
             match event {
                 Event::Root(bytes) => {
-                    let object = Object::parse(bytes).map_err(|error| malformed(&error))?;
+                    let object = Object::parse(bytes).map_err(|error| Error::Malformed {
+                        what: "the package's root",
+                        reason: sentence(&error),
+                    })?;
                     check(&object)?;
                     let referred = object.attachments().into_iter().map(Attachment::hash).collect();
                     parser.check_references(&referred).map_err(|error| malformed(&error))?;

@@ -11,6 +11,7 @@ mod not_found;
 mod result;
 mod wire;
 mod work;
+mod wrong_inputs;
 
 #[path = "../support/service.rs"]
 mod service;

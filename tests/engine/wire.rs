@@ -39,6 +39,17 @@ impl Connection {
     }
 
     pub(crate) fn try_read(&mut self) -> io::Result<Reply> {
+        let mut reply = self.try_read_head()?;
+        self.read_body(&mut reply)?;
+        Ok(reply)
+    }
+
+    /// Reads an answer to HEAD.
+    pub(crate) fn read_head(&mut self) -> Reply {
+        self.try_read_head().unwrap()
+    }
+
+    fn try_read_head(&mut self) -> io::Result<Reply> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status =
@@ -52,7 +63,10 @@ impl Connection {
             let (name, value) = line.split_once(": ").unwrap();
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        let mut reply = Reply { status, headers, body: Vec::new() };
+        Ok(Reply { status, headers, body: Vec::new() })
+    }
+
+    fn read_body(&mut self, reply: &mut Reply) -> io::Result<()> {
         if reply.header("transfer-encoding") == "chunked" {
             loop {
                 let length = usize::from_str_radix(&self.line()?, 16).unwrap();
@@ -68,7 +82,7 @@ impl Connection {
             reply.body.resize(reply.header("content-length").parse().unwrap(), 0);
             self.stream.read_exact(&mut reply.body)?;
         }
-        Ok(reply)
+        Ok(())
     }
 
     fn line(&mut self) -> io::Result<String> {

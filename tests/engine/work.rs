@@ -65,15 +65,22 @@ impl Parcel {
 /// hash; `pack` makes the compressed buffer of it.
 pub(crate) fn worker(flavour: &str, pack: impl Fn(&[u8]) -> Vec<u8>) -> Parcel {
     let program = [executable(), flavour.as_bytes()].concat();
-    let settings = b"[Settings]\r\n".to_vec();
-    let object = descriptor(&program, &settings);
+    let settings = format!("[Settings]\r\nFlavour={flavour}\r\n").into_bytes();
+    let object = descriptor(&program, &settings, PATH);
     let chunks = [(&program, pack(&program)), (&settings, bytes::stored(&settings))]
         .map(|(raw, packed)| Chunk { hash: ContentHash::of(raw), packed });
     Parcel { object, chunks: chunks.to_vec() }
 }
 
+/// A worker whose executable has another name than its path says.
+pub(crate) fn worker_with(name: &str) -> Parcel {
+    let content = b"never run".to_vec();
+    let chunk = Chunk { hash: ContentHash::of(&content), packed: bytes::stored(&content) };
+    Parcel { object: descriptor(&content, &content, name), chunks: vec![chunk] }
+}
+
 /// The descriptor, its fields in the engine's order.
-fn descriptor(program: &[u8], settings: &[u8]) -> Object {
+fn descriptor(program: &[u8], settings: &[u8], executable: &str) -> Object {
     Object::build(|worker| {
         worker.field("name").str("TestBuildWorker");
         worker.field("path").str(PATH);
@@ -83,7 +90,7 @@ fn descriptor(program: &[u8], settings: &[u8]) -> Object {
         worker.field("cores").u64(1);
         worker.field("environment").array(|list| list.item().str("RUST_BACKTRACE=0"));
         for (list, name, content) in
-            [("executables", PATH, program), ("files", "Engine/Config/Base.ini", settings)]
+            [("executables", executable, program), ("files", "Engine/Config/Base.ini", settings)]
         {
             worker.field(list).array(|list| {
                 list.item().object(|file| {

@@ -22,7 +22,7 @@ pub struct Object {
 /// Bytes are not one well-formed object.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ObjectError {
-    #[error("the body is empty, not a compact binary object")]
+    #[error("it is empty, not a compact binary object")]
     Empty,
     #[error(transparent)]
     Invalid(#[from] Invalid),

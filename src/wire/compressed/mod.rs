@@ -41,8 +41,9 @@ pub use io::{Reader, copy_stored, write_stored};
 /// Largest raw size of one block that [`Limits::default`] accepts, in bytes.
 ///
 /// The format allows 2 GiB. A block is unpacked as a whole, so this and the packed bytes of the
-/// block (always fewer) are what a decoder holds in memory. Writers use 256 KiB.
-pub const BLOCK_BYTES_MAX: u64 = 64 << 20;
+/// block (always fewer) are what a decoder holds in memory, and several decoders are at work at
+/// once. Writers use 256 KiB.
+pub const BLOCK_BYTES_MAX: u64 = 8 << 20;
 
 /// Largest number of blocks that [`Limits::default`] accepts: a table of 4 MiB.
 pub const BLOCKS_MAX: u32 = 1 << 20;
