@@ -11,18 +11,19 @@ const BUILD_SYSTEM: &str = "17fe280d-ccd8-4be8-a9d1-89c944a70969";
 const FUNCTION_VERSION: &str = "b4a57f6b-3d5e-4d2f-8f0b-6a5c1f3b2d17";
 
 /// A small action, about 200 bytes of compact binary; `number` makes it its own.
-pub fn action(number: usize) -> Vec<u8> {
+pub(crate) fn action(number: usize) -> Vec<u8> {
     let action = json!({
         "Function": "BenchNoop",
         "FunctionVersion": FUNCTION_VERSION,
         "BuildSystemVersion": BUILD_SYSTEM,
         "Constants": { "Bench": { "Number": number, "Text": "a constant of a usual length" } },
     });
-    Action::from_json(&action).unwrap().into_object().as_bytes().to_vec()
+    let action = ledgerun::wire::json::parse(action.to_string().as_bytes()).unwrap();
+    Action::from_json(&action).unwrap().into_object().bytes().to_vec()
 }
 
 /// Registers a worker whose executable is `program`.
-pub fn register(base: &str, program: &Path) -> WorkerId {
+pub(crate) fn register(base: &str, program: &Path) -> WorkerId {
     let bytes = std::fs::read(program).unwrap();
     let id = ChunkId::of(&bytes);
     let descriptor = json!({

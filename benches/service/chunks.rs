@@ -13,7 +13,7 @@ use crate::server::{Server, data_dir};
 const ROUNDS: usize = 3;
 
 /// PUT and GET of three sizes, in MB/s.
-pub fn run() {
+pub(crate) fn run() {
     println!("\n# Chunks over HTTP, one connection, MB/s; medians of {ROUNDS}");
     println!("     size     PUT   hash+file+fdatasync  ratio      GET   file+hash  ratio");
     for (name, bytes, count) in

@@ -10,11 +10,11 @@ use warp::Filter as _;
 use crate::server::{Server, data_dir};
 
 /// Argument that makes this bench a server of a route that does nothing.
-pub const EMPTY_ROUTE: &str = "empty-route";
+pub(crate) const EMPTY_ROUTE: &str = "empty-route";
 
 /// Appends records of `record_bytes` to a growing file, `group` at a time with one fdatasync each,
 /// for `time`. Records per second.
-pub fn append_and_sync(group: usize, record_bytes: usize, time: Duration) -> f64 {
+pub(crate) fn append_and_sync(group: usize, record_bytes: usize, time: Duration) -> f64 {
     let dir = data_dir();
     let mut file = File::create(dir.path().join("log")).unwrap();
     let block = vec![0x5a; group * record_bytes];
@@ -29,14 +29,14 @@ pub fn append_and_sync(group: usize, record_bytes: usize, time: Duration) -> f64
 }
 
 /// The same HTTP server, as a process of its own, that takes the body and answers a few bytes.
-pub fn start_empty_route() -> Server {
+pub(crate) fn start_empty_route() -> Server {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(EMPTY_ROUTE);
     Server::ready(command)
 }
 
 /// The child's side of [`start_empty_route`].
-pub fn serve_empty_route() {
+pub(crate) fn serve_empty_route() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,28 +11,28 @@ use tokio::net::TcpStream;
 
 /// What a run of requests took.
 #[derive(Clone, Debug)]
-pub struct Run {
-    pub requests: usize,
-    pub elapsed: Duration,
+pub(crate) struct Run {
+    pub(crate) requests: usize,
+    pub(crate) elapsed: Duration,
     /// Sorted.
-    pub latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
 }
 
 impl Run {
     /// Requests per second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.elapsed.as_secs_f64()
     }
 
     /// The latency below which `share` of the requests were answered.
-    pub fn quantile(&self, share: f64) -> Duration {
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
         let last = self.latencies.len() - 1;
         self.latencies[(last as f64 * share) as usize]
     }
 }
 
 /// One request as it goes over the wire.
-pub fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
@@ -44,7 +44,7 @@ pub fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> 
 
 /// Sends every request of `requests` over `connections` connections, each one after the other's
 /// answer, and checks that each answer's status is 2xx.
-pub fn run(address: SocketAddr, connections: usize, requests: Vec<Vec<u8>>) -> Run {
+pub(crate) fn run(address: SocketAddr, connections: usize, requests: Vec<Vec<u8>>) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let requests = Arc::new(requests);
     let next = Arc::new(AtomicUsize::new(0));

@@ -9,7 +9,7 @@ use crate::server::Server;
 const WAITING: usize = 100_000;
 
 /// Resident memory before and after [`WAITING`] jobs were accepted.
-pub fn run() {
+pub(crate) fn run() {
     println!("\n# Resident memory");
     let server = Server::start(2);
     println!("idle: {:.1} MB", server.resident() as f64 / 1e6);

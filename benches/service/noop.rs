@@ -18,7 +18,7 @@ const JOBS: usize = 4_000;
 const ROUNDS: usize = 3;
 
 /// Jobs a second and spawns a second, with as many in flight as there are slots.
-pub fn run() {
+pub(crate) fn run() {
     let dir = data_dir();
     let program = build(dir.path());
     let slots = std::thread::available_parallelism().map_or(1, usize::from);
@@ -38,7 +38,7 @@ fn build(dir: &Path) -> PathBuf {
         object.field("Meta").object(|meta| meta.field("Cacheable").bool(false));
     });
     let mut bytes = String::new();
-    for byte in output.as_bytes() {
+    for byte in output.bytes() {
         write!(bytes, "{byte},").unwrap();
     }
     let source = format!(r#"fn main() {{ std::fs::write("Build.output", [{bytes}]).unwrap(); }}"#);

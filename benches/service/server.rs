@@ -6,18 +6,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A running service, killed with this value.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
-    _data: Option<tempfile::TempDir>,
+    pub(crate) address: SocketAddr,
+    /// Removed with the server.
+    data: Option<tempfile::TempDir>,
 }
 
 impl Server {
     /// Starts `ledgerun serve` on a free port, with an empty data directory beside the build.
-    pub fn start(slots: usize) -> Self {
+    pub(crate) fn start(slots: usize) -> Self {
         let data = data_dir();
         let mut server = Self::start_in(data.path(), slots);
-        server._data = Some(data);
+        server.data = Some(data);
         server
     }
 
@@ -32,17 +33,17 @@ impl Server {
     }
 
     /// Starts `command` and waits for its line of JSON with a `url`.
-    pub fn ready(mut command: Command) -> Self {
+    pub(crate) fn ready(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = ready["url"].as_str().unwrap().strip_prefix("http://").unwrap();
-        Self { child, address: address.parse().unwrap(), _data: None }
+        Self { child, address: address.parse().unwrap(), data: None }
     }
 
     /// Resident memory, in bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -58,6 +59,6 @@ impl Drop for Server {
 }
 
 /// A directory on the disk the build is on: `/tmp` may be memory.
-pub fn data_dir() -> tempfile::TempDir {
+pub(crate) fn data_dir() -> tempfile::TempDir {
     tempfile::tempdir_in(Path::new(env!("CARGO_BIN_EXE_ledgerun")).parent().unwrap()).unwrap()
 }

@@ -21,7 +21,7 @@ fn accepting() -> (Server, String) {
 }
 
 /// Durable submits a second, at 1, 16 and 64 connections.
-pub fn singles() {
+pub(crate) fn singles() {
     let sample = actions::action(0).len();
     println!("\n# Durable single submits ({sample} B of action), requests/s; medians of {ROUNDS}");
     println!(
@@ -61,7 +61,7 @@ pub fn singles() {
 /// A batch of actions as one compact binary object.
 fn batch(numbers: std::ops::Range<usize>) -> Vec<u8> {
     let objects: Vec<Object> =
-        numbers.map(|n| Object::parse(actions::action(n).into()).unwrap()).collect();
+        numbers.map(|n| Object::parse(actions::action(n)).unwrap()).collect();
     let root = Object::build(|root| {
         root.field("actions").array(|actions| {
             for object in &objects {
@@ -69,11 +69,11 @@ fn batch(numbers: std::ops::Range<usize>) -> Vec<u8> {
             }
         });
     });
-    root.as_bytes().to_vec()
+    root.bytes().to_vec()
 }
 
 /// Actions a second in batches of 64, and one batch of 100,000.
-pub fn batches() {
+pub(crate) fn batches() {
     println!("\n# Durable batch submits, actions/s; medians of {ROUNDS}");
     let mut rates = vec![];
     let mut large = vec![];

@@ -110,12 +110,11 @@ impl Boot {
             .name("writer".into())
             .spawn(move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| writer.run()));
-                let result = match outcome {
-                    Ok(result) => result.map_err(Stopped::Failed),
-                    Err(_) => {
-                        shared.set_status(Status::Poisoned("the writer panicked".into()));
-                        Err(Stopped::Panicked)
-                    }
+                let result = if let Ok(result) = outcome {
+                    result.map_err(Stopped::Failed)
+                } else {
+                    shared.set_status(Status::Poisoned("the writer panicked".into()));
+                    Err(Stopped::Panicked)
                 };
                 // The program may be ending already and not listen any more.
                 let _ = done.send(result);

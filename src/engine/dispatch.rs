@@ -90,16 +90,15 @@ impl Dispatcher {
         };
         let Some(found) = found else { return Ok(None) };
         let action = self.object(found.action_at)?;
-        let descriptor = match self.descriptors.get(&found.worker) {
-            Some(held) => held.clone(),
-            None => {
-                let loaded = self.object(found.descriptor_at)?;
-                if self.descriptors.len() >= DESCRIPTORS_MAX {
-                    self.descriptors.clear();
-                }
-                self.descriptors.insert(found.worker, loaded.clone());
-                loaded
+        let descriptor = if let Some(held) = self.descriptors.get(&found.worker) {
+            held.clone()
+        } else {
+            let loaded = self.object(found.descriptor_at)?;
+            if self.descriptors.len() >= DESCRIPTORS_MAX {
+                self.descriptors.clear();
             }
+            self.descriptors.insert(found.worker, loaded.clone());
+            loaded
         };
         Ok(Some(Launch { attempt, worker: found.worker, descriptor, action }))
     }
@@ -108,12 +107,11 @@ impl Dispatcher {
     fn object(&self, lsn: Lsn) -> Result<Bytes, String> {
         let log = self.shared.log.get().ok_or("the log is not open")?;
         let record = log.get(lsn).map_err(|wrong| format!("cannot read record {lsn}: {wrong}"))?;
-        let object = match record.map(|record| record.event) {
-            Some(
-                Event::JobSubmitted { object, .. }
-                | Event::WorkerRegistered { descriptor: object, .. },
-            ) => object,
-            _ => return Err(format!("record {lsn} has no object")),
+        let Some(
+            Event::JobSubmitted { object, .. } | Event::WorkerRegistered { descriptor: object, .. },
+        ) = record.map(|record| record.event)
+        else {
+            return Err(format!("record {lsn} has no object"));
         };
         let id = match object {
             ObjectRef::Inline(blob) => return Ok(blob.0),

@@ -227,8 +227,8 @@ async fn nobody_sees_or_hears_of_a_record_before_its_append_returns() {
     let (open_gate, gate) = channel();
     let bench = open(GatedLog { log: MemoryLog::new(), entered, gate }, &[], false);
     let handle = bench.running.handle();
-    let asker = handle.clone();
-    let asked = tokio::spawn(async move { asker.execute(register(), Cause::UNKNOWN).await });
+    let client = handle.clone();
+    let asked = tokio::spawn(async move { client.execute(register(), Cause::UNKNOWN).await });
     let records = tokio::task::spawn_blocking(move || entries.recv().unwrap()).await.unwrap();
     assert_eq!(records, 1);
     assert_eq!(handle.read(Published::lsn), Lsn::ZERO);

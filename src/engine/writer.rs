@@ -129,7 +129,7 @@ impl Writer {
 
     /// How long to wait for work: until the next retry is due or the mark must be written.
     fn patience(&self, dirty: bool) -> Duration {
-        let long = if dirty { MARK_EVERY } else { Duration::from_secs(3_600) };
+        let long = if dirty { MARK_EVERY } else { Duration::from_hours(1) };
         let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
             return long;
         };
