@@ -50,7 +50,7 @@ pub enum Error {
     TooManyBlocks {
         /// What the header says.
         found: u32,
-        /// [`super::Limits::blocks_max`].
+        /// [`super::Limits::blocks_max`], or fewer for small blocks.
         limit: u32,
     },
     /// More raw bytes than we take.

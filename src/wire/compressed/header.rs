@@ -1,6 +1,6 @@
 //! The 64-byte header: fields, bytes, and the checks that need nothing else. Big-endian.
 
-use super::{Error, Limits};
+use super::{Error, Limits, SMALL_BLOCK_BYTES, SMALL_BLOCKS_MAX};
 use crate::domain::hash::ContentHash;
 
 /// Length of the header in bytes.
@@ -202,8 +202,13 @@ impl Header {
         if u64::from(self.block_count) != expected {
             return Err(Error::BlockCount { found: self.block_count, expected });
         }
-        if self.block_count > limits.blocks_max {
-            return Err(Error::TooManyBlocks { found: self.block_count, limit: limits.blocks_max });
+        let limit = if self.block_bytes() < SMALL_BLOCK_BYTES {
+            limits.blocks_max.min(SMALL_BLOCKS_MAX)
+        } else {
+            limits.blocks_max
+        };
+        if self.block_count > limit {
+            return Err(Error::TooManyBlocks { found: self.block_count, limit });
         }
         let largest = self.raw_bytes_of(0);
         if largest > limits.block_bytes_max {

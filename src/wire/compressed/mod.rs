@@ -27,6 +27,8 @@ mod oodle;
 mod oodle_arrays;
 mod oodle_scan;
 #[cfg(test)]
+mod samples_oodle;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_oodle;
@@ -48,6 +50,12 @@ pub const BLOCK_BYTES_MAX: u64 = 8 << 20;
 /// Largest number of blocks that [`Limits::default`] accepts: a table of 4 MiB.
 pub const BLOCKS_MAX: u32 = 1 << 20;
 
+/// Blocks of fewer raw bytes than this are small. No known writer makes any but the last.
+const SMALL_BLOCK_BYTES: u64 = 4 << 10;
+
+/// Largest number of small blocks in a buffer. Each costs some microseconds however little it holds.
+const SMALL_BLOCKS_MAX: u32 = 4 << 10;
+
 /// What a decoder is willing to take on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -55,7 +63,8 @@ pub struct Limits {
     pub raw_bytes_max: u64,
     /// Raw bytes of one block. Stored buffers have no blocks and are not bound by it.
     pub block_bytes_max: u64,
-    /// Blocks, hence four times as many bytes of table.
+    /// Blocks, hence four times as many bytes of table. If they hold less than 4 KiB each, no more
+    /// than 4096 are accepted anyway.
     pub blocks_max: u32,
 }
 

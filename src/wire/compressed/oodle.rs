@@ -4,11 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oozextract::Extractor;
 
+use super::oodle_arrays::Budget;
 use super::{BlockError, oodle_scan};
 
-/// Unpacks Oodle blocks. Keeps the library's working memory (768 KiB) between blocks.
+/// Unpacks the Oodle blocks of one buffer. Keeps the library's working memory (768 KiB) between
+/// them, and an account of their cost.
 #[derive(Default)]
 pub(super) struct Oodle {
+    budget: Budget,
     extractor: Option<Box<Extractor>>,
 }
 
@@ -20,7 +23,8 @@ impl Oodle {
         raw: usize,
         unpacked: &mut Vec<u8>,
     ) -> Result<(), BlockError> {
-        oodle_scan::check(packed, raw)?;
+        self.budget.earn(raw);
+        oodle_scan::check(packed, raw, &mut self.budget)?;
         unpacked.clear();
         unpacked.resize(raw, 0);
         // Dropped on every way out but the good one: after an error or a panic its state means nothing.

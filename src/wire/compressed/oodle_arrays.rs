@@ -4,15 +4,48 @@
 use super::BlockError;
 
 /// Packers nest three deep. The library takes some kilobytes of stack for each level.
-const DEPTH_MAX: u32 = 16;
+const DEPTH_MAX: u32 = 6;
 /// What one array costs beside its bytes, in bytes: tables have to be built.
 const ARRAY_COST: usize = 1 << 10;
-/// Allowed cost of a block: so many times its output, and a start that small ones need for their
-/// tables but that stays small for them, since a buffer may have a million blocks.
-const COST_FACTOR: usize = 16;
-const COST_START: usize = 8 << 10;
-const COST_START_FACTOR: usize = 64;
-const COST_START_MAX: usize = 256 << 10;
+/// The same for a stored one, which has none.
+const STORED_COST: usize = 64;
+
+/// How much unpacking the blocks of one buffer may cost, in bytes that pass through the library.
+///
+/// What an honest packer makes costs less than four times its output (every stage of it shrinks
+/// what it holds), and a few tables. More is allowed in proportion to the output so far, over all
+/// blocks together, so that neither a million tiny blocks nor one large block buy more work than an
+/// honest buffer of that raw size takes.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// Tables of one small block.
+    const START: usize = 8 << 10;
+    /// Cost allowed for each byte of output.
+    const FACTOR: usize = 8;
+
+    /// Allows for `output` more bytes.
+    pub(super) const fn earn(&mut self, output: usize) {
+        self.0 = self.0.saturating_add(output.saturating_mul(Self::FACTOR));
+    }
+
+    fn spend(&mut self, cost: usize, at: usize) -> Result<(), BlockError> {
+        match self.0.checked_sub(cost) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => fail(at, "far more work than its output is worth"),
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Self::START)
+    }
+}
 
 /// The compressors the engine uses, by how their chunks are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +74,12 @@ pub(super) const fn fail<T>(offset: usize, problem: &'static str) -> Result<T, B
 /// The packed bytes, and how much unpacking them may still cost.
 pub(super) struct Arrays<'a> {
     bytes: &'a [u8],
-    budget: usize,
+    budget: &'a mut Budget,
 }
 
 impl<'a> Arrays<'a> {
-    /// For a block that unpacks to `output` bytes.
-    pub(super) const fn new(bytes: &'a [u8], output: usize) -> Self {
-        let start = output.saturating_mul(COST_START_FACTOR);
-        let start = if start < COST_START_MAX { start } else { COST_START_MAX };
-        Self { bytes, budget: COST_START + start + output.saturating_mul(COST_FACTOR) }
+    pub(super) const fn new(bytes: &'a [u8], budget: &'a mut Budget) -> Self {
+        Self { bytes, budget }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -93,16 +123,6 @@ impl<'a> Arrays<'a> {
             .fold(0, |number, byte| (number << 8) | usize::from(*byte)))
     }
 
-    fn spend(&mut self, cost: usize, at: usize) -> Result<(), BlockError> {
-        match self.budget.checked_sub(cost) {
-            Some(left) => {
-                self.budget = left;
-                Ok(())
-            }
-            None => fail(at, "far more work than its output is worth"),
-        }
-    }
-
     /// Checks the array at `at`, which lies before `end` and may give `output_max` bytes. Gives its
     /// end and its unpacked size.
     pub(super) fn array(
@@ -127,7 +147,7 @@ impl<'a> Arrays<'a> {
             if size > output_max {
                 return fail(at, "an array larger than its place");
             }
-            self.spend(ARRAY_COST + size, at)?;
+            self.budget.spend(STORED_COST + size, at)?;
             return Ok((self.skip(body, size, end)?, size));
         }
         let (body, packed, size) = if short {
@@ -142,7 +162,7 @@ impl<'a> Arrays<'a> {
         if size > output_max || packed >= size {
             return fail(at, "an array larger than its place");
         }
-        self.spend(ARRAY_COST + size, at)?;
+        self.budget.spend(ARRAY_COST + size, at)?;
         match kind {
             1 | 2 | 4 => {}
             3 => self.run_lengths(body, body_end, depth)?,

@@ -15,21 +15,22 @@
 //! Block headers are read here. What chunks and arrays hold is in [`super::oodle_arrays`].
 
 use super::BlockError;
-use super::oodle_arrays::{Arrays, Codec, fail};
+use super::oodle_arrays::{Arrays, Budget, Codec, fail};
 
 const BLOCK_BYTES: usize = 256 << 10;
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// Checks that `packed` has the structure of `raw` bytes packed by Selkie, Mermaid, Kraken or
-/// Leviathan, nested and fanned out no more than such a packer does, and nothing after it.
-pub(super) fn check(packed: &[u8], raw: usize) -> Result<(), BlockError> {
+/// Leviathan, nested and fanned out no more than such a packer does, and nothing after it. What it
+/// costs comes off `budget`.
+pub(super) fn check(packed: &[u8], raw: usize, budget: &mut Budget) -> Result<(), BlockError> {
+    let mut arrays = Arrays::new(packed, budget);
     let mut at = 0;
     let mut offset = 0;
     // Output position since which matches may reach back.
     let mut base = 0;
     while offset < raw {
         let output = BLOCK_BYTES.min(raw - offset);
-        let arrays = Arrays::new(packed, output);
         let (first, second) = (arrays.byte(at)?, arrays.byte(at + 1)?);
         if first & 0x3f != 0x0c {
             return fail(at, "no block header");
@@ -46,7 +47,7 @@ pub(super) fn check(packed: &[u8], raw: usize) -> Result<(), BlockError> {
         at = if first & 0x40 != 0 {
             arrays.skip(at, output, packed.len())?
         } else {
-            quantum(arrays, codec, at, output, offset - base)?
+            quantum(&mut arrays, codec, at, output, offset - base)?
         };
         offset += output;
     }
@@ -55,7 +56,7 @@ pub(super) fn check(packed: &[u8], raw: usize) -> Result<(), BlockError> {
 
 /// Checks one quantum of `output` bytes, `history` bytes after the last restart. Gives its end.
 fn quantum(
-    mut arrays: Arrays<'_>,
+    arrays: &mut Arrays<'_>,
     codec: Codec,
     at: usize,
     output: usize,
@@ -77,7 +78,7 @@ fn quantum(
     let mut done = 0;
     while done < output {
         let size = CHUNK_BYTES.min(output - done);
-        at = chunk(&mut arrays, codec, at, end, size, history + done == 0)?;
+        at = chunk(arrays, codec, at, end, size, history + done == 0)?;
         done += size;
     }
     if at == end { Ok(end) } else { fail(at, "bytes follow the last chunk of a quantum") }

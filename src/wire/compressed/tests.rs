@@ -218,7 +218,24 @@ fn limits_hold_before_the_bytes_arrive() {
     let head = many.to_bytes(&[]);
     assert_eq!(
         stream(&head, 64, limits, None),
+        Err(Error::TooManyBlocks { found: u32::MAX, limit: SMALL_BLOCKS_MAX })
+    );
+    // As many as one likes, if they are worth it.
+    let large = Header { block_exponent: 12, raw_bytes: u64::from(u32::MAX) << 12, ..many };
+    let head = large.to_bytes(&[]);
+    assert_eq!(
+        stream(&head, 64, limits, None),
         Err(Error::TooManyBlocks { found: u32::MAX, limit: BLOCKS_MAX })
+    );
+    let fits = Header { block_count: 4_097, raw_bytes: 4_097 << 12, ..large.clone() };
+    assert!(matches!(
+        stream(&fits.to_bytes(&[]), 64, limits, None),
+        Err(Error::Truncated { offset: 64, .. })
+    ));
+    let small = Header { block_exponent: 11, raw_bytes: 4_097 << 11, ..fits };
+    assert_eq!(
+        stream(&small.to_bytes(&[]), 64, limits, None),
+        Err(Error::TooManyBlocks { found: 4_097, limit: SMALL_BLOCKS_MAX })
     );
     // A promised table takes no memory before it comes.
     let mut decoder = Decoder::new(Limits { blocks_max: u32::MAX, ..limits }, None);

@@ -1,90 +1,15 @@
-//! No free packer writes Oodle, so these blocks are put together by hand from the structure that
-//! `oodle_scan` describes. Their content is known from the rules of the format, not from our decoder.
+//! Oodle blocks put together by hand.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::oodle::Oodle;
+use super::samples_oodle::*;
 use super::*;
-
-const KRAKEN: u8 = 0x06;
-const MERMAID: u8 = 0x0a;
-const QUANTUM_BYTES: usize = 256 << 10;
 
 fn unpack(packed: &[u8], raw: usize) -> Result<Vec<u8>, BlockError> {
     let mut unpacked = Vec::new();
     Oodle::default().unpack(packed, raw, &mut unpacked).map(|()| unpacked)
-}
-
-fn be(value: usize, length: usize) -> Vec<u8> {
-    value.to_be_bytes()[8 - length..].to_vec()
-}
-
-/// A block of one quantum with this body.
-fn block(codec: u8, body: &[u8]) -> Vec<u8> {
-    [&[0x8c, codec], be(body.len() - 1, 3).as_slice(), body].concat()
-}
-
-/// An array stored as it is.
-fn plain(content: &[u8]) -> Vec<u8> {
-    [be(content.len(), 3).as_slice(), content].concat()
-}
-
-/// An array of `kind` whose packed bytes give `size`.
-fn array(kind: usize, packed: &[u8], size: usize) -> Vec<u8> {
-    [be(kind << 36 | (size - 1) << 18 | packed.len(), 5).as_slice(), packed].concat()
-}
-
-/// An array of one byte many times.
-fn repeated(byte: u8, size: usize) -> Vec<u8> {
-    array(3, &[byte], size)
-}
-
-/// Arrays one after the other as one.
-fn list(arrays: &[Vec<u8>], size: usize) -> Vec<u8> {
-    array(5, &[&[u8::try_from(arrays.len()).unwrap()], arrays.concat().as_slice()].concat(), size)
-}
-
-/// A Kraken chunk: eight bytes, the literals `xyz`, and matches eight bytes back.
-fn kraken() -> (Vec<u8>, Vec<u8>) {
-    // Two literals then 16 bytes from eight back; one more such match; the last literal.
-    let commands = [2 | 14 << 2, 14 << 2];
-    let streams =
-        [b"abcdefgh".to_vec(), plain(b"xyz"), plain(&commands), plain(&[]), plain(&[]), vec![0x80]]
-            .concat();
-    let body = [be(0x80_0000 | 1 << 19 | streams.len(), 3), streams].concat();
-    let mut raw = b"abcdefghxy".to_vec();
-    for _ in 0..32 {
-        raw.push(raw[raw.len() - 8]);
-    }
-    raw.push(b'z');
-    (block(KRAKEN, &body), raw)
-}
-
-/// Blocks and what they hold, one of each structure.
-fn samples() -> Vec<(Vec<u8>, Vec<u8>)> {
-    let random: Vec<u8> = (0..=255).cycle().take(QUANTUM_BYTES).collect();
-    let memset = vec![0x8c, KRAKEN, 0x07, 0xff, 0xff, b'm'];
-    let stored = [&[0xcc, MERMAID], random.as_slice()].concat();
-    let halves = list(&[plain(b"left"), repeated(b'r', 96)], 100);
-    let nested = list(&[halves.clone(), list(&[repeated(b's', 50), plain(b"!")], 51)], 151);
-    let mut hundred = b"left".to_vec();
-    hundred.extend([b'r'; 96]);
-    vec![
-        (memset.clone(), vec![b'm'; 1000]),
-        ([memset.as_slice(), &memset].concat(), vec![b'm'; QUANTUM_BYTES + 1]),
-        ([stored.as_slice(), &memset].concat(), [random.as_slice(), &[b'm'; 500]].concat()),
-        (block(KRAKEN, &repeated(b'a', 1000)), vec![b'a'; 1000]),
-        (block(MERMAID, &repeated(b'a', 1000)), vec![b'a'; 1000]),
-        (block(KRAKEN, &halves), hundred.clone()),
-        (block(0x0c, &nested), [hundred.as_slice(), &[b's'; 50], b"!"].concat()),
-        (block(KRAKEN, &[repeated(b'1', 128 << 10), repeated(b'2', 9)].concat()), {
-            let mut raw = vec![b'1'; 128 << 10];
-            raw.extend([b'2'; 9]);
-            raw
-        }),
-        kraken(),
-    ]
 }
 
 #[test]
@@ -102,18 +27,7 @@ fn buffers_with_oodle_blocks_stream() {
         vec![0x8c, KRAKEN, 0x07, 0xff, 0xff, b'm'],
         block(KRAKEN, &list(&[plain(b"left"), repeated(b'r', 96)], 100)),
     ];
-    let table: Vec<u32> = blocks.iter().map(|block| u32::try_from(block.len()).unwrap()).collect();
-    let header = Header {
-        method: Method::Oodle,
-        compressor: 3,
-        level: -1,
-        block_exponent: 18,
-        block_count: 2,
-        ..Header::stored(raw.len() as u64, blake3::hash(&raw))
-    };
-    let body = blocks.concat();
-    let header = Header { total_bytes: (72 + body.len()) as u64, ..header };
-    let packed = [header.to_bytes(&table), body].concat();
+    let packed = buffer(&blocks, 18, &raw);
     let limits = Limits::raw(1 << 20);
     assert!(decode(&packed, limits).unwrap() == raw);
     let mut decoder = Decoder::new(limits, None);
@@ -145,7 +59,7 @@ fn deep_nesting_is_refused_before_it_recurses() {
     assert_eq!(structure(&unpack(&block(KRAKEN, &nested), size)), "arrays nested too deep");
     // As deep as allowed, the library does have the stack for it.
     let mut nested = repeated(b'x', size);
-    for _ in 0..16 {
+    for _ in 0..6 {
         nested = list(&[nested, plain(&[])], size);
     }
     assert!(unpack(&block(KRAKEN, &nested), size).unwrap() == vec![b'x'; size]);
@@ -171,6 +85,60 @@ fn fan_out_is_refused_before_it_burns_time() {
     parts.push(repeated(b'x', 500));
     let lists: Vec<Vec<u8>> = (0..126).map(|_| list(&parts, 500)).collect();
     assert_eq!(structure(&unpack(&block(KRAKEN, &list(&lists, 63_000)), 63_000)), cost);
+}
+
+/// A sound block of 64 zero bytes that takes thousands of commands: each sets the byte to repeat.
+fn laborious() -> Vec<u8> {
+    const COMMANDS: usize = 2_000;
+    // Run from the end: sixteen times four bytes, and then all that does nothing.
+    let commands = [repeated(1, COMMANDS), plain(&[0x4f; 16])];
+    block(KRAKEN, &array(3, &list(&commands, COMMANDS + 16), 64))
+}
+
+/// A buffer of Oodle blocks, each of which holds `1 << exponent` bytes; `raw` is all of them.
+fn buffer(blocks: &[Vec<u8>], exponent: u8, raw: &[u8]) -> Vec<u8> {
+    let table: Vec<u32> = blocks.iter().map(|block| u32::try_from(block.len()).unwrap()).collect();
+    let body = blocks.concat();
+    let header = Header {
+        method: Method::Oodle,
+        block_exponent: exponent,
+        block_count: u32::try_from(blocks.len()).unwrap(),
+        total_bytes: (HEADER_BYTES + 4 * table.len() + body.len()) as u64,
+        level: -1,
+        ..Header::stored(raw.len() as u64, blake3::hash(raw))
+    };
+    [header.to_bytes(&table), body].concat()
+}
+
+#[test]
+fn tiny_blocks_together_cost_no_more_than_a_large_one() {
+    let limits = Limits::raw(1 << 20);
+    let one = buffer(&[laborious()], 6, &[0; 64]);
+    assert_eq!(decode(&one, limits).unwrap(), [0; 64]);
+    let many = buffer(&vec![laborious(); 4_000], 6, &vec![0; 256_000]);
+    match decode(&many, limits) {
+        Err(Error::Block {
+            block: 1, source: BlockError::OodleStructure { problem, .. }, ..
+        }) => {
+            assert_eq!(problem, "far more work than its output is worth");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn honest_small_blocks_are_as_many_as_they_like() {
+    let text: Vec<u8> = (0..=255).cycle().take(3_000).collect();
+    let small = block(KRAKEN, &list(&[plain(&text), repeated(b'r', 1_096)], 4_096));
+    let raw = [text.as_slice(), &[b'r'; 1_096]].concat().repeat(200);
+    let packed = buffer(&vec![small; 200], 12, &raw);
+    assert!(decode(&packed, Limits::raw(1 << 20)).unwrap() == raw);
+    let (packed, raw) = kraken();
+    let mut oodle = Oodle::default();
+    let mut unpacked = Vec::new();
+    for _ in 0..1_000 {
+        oodle.unpack(&packed, raw.len(), &mut unpacked).unwrap();
+    }
 }
 
 #[test]
