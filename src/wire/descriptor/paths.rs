@@ -8,6 +8,9 @@ use crate::wire::schema::shown;
 /// Longest component and longest path that file systems take, in bytes.
 const COMPONENT_BYTES_MAX: usize = 255;
 const PATH_BYTES_MAX: usize = 1_024;
+/// Most components of a path. Each may be a folder to note and to make, so paths of nothing but
+/// slashes would cost hundreds of times their bytes.
+const COMPONENTS_MAX: usize = 64;
 
 /// Files that the service itself puts into an attempt's folder, and its folders for data.
 const RESERVED: [&str; 4] = ["Build.action", "Build.output", "Inputs", "Outputs"];
@@ -32,6 +35,9 @@ pub(super) fn check(path: &str) -> Result<(), String> {
     }
     if has_drive(path) {
         return wrong("starts with a drive letter; names are relative to the worker's folder");
+    }
+    if path.split('/').count() > COMPONENTS_MAX {
+        return Err(format!("{} has more than {COMPONENTS_MAX} components", shown(path)));
     }
     for component in path.split('/') {
         match component {

@@ -146,6 +146,15 @@ fn paths_that_leave_the_folder_are_refused() {
 }
 
 #[test]
+fn paths_are_not_endlessly_deep() {
+    let deepest = format!("{}w", "d/".repeat(63));
+    Descriptor::from_json(&spelled("w", &["w"], &[&deepest], &[])).unwrap();
+    let deeper = format!("d/{deepest}");
+    assert!(refused("w", &["w"], &[&deeper], &[]).contains("more than 64 components"));
+    assert!(refused("w", &["w"], &[], &[&deeper]).contains("more than 64 components"));
+}
+
+#[test]
 fn paths_that_meet_are_refused() {
     assert!(refused("w", &["w"], &["a", "a"], &[]).contains("twice"));
     assert!(refused("w", &["w"], &["w"], &[]).contains("twice"), "across both lists");
