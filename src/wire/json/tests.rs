@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{ContentHash, Guid, ObjectId};
-use crate::wire::cb::Object;
 use crate::wire::cb::laws::any_object;
+use crate::wire::cb::{Errors, Modes, Object, validate};
 use crate::wire::value::Value;
 
 #[test]
@@ -106,7 +106,93 @@ fn what_json_readers_let_pass_is_refused() {
     assert!(parse(nested(200_000).as_bytes()).is_err());
 }
 
+/// Without the one difference there is: an integer `-0` is zero to us.
+fn normal(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::Number(number) if number.as_f64() == Some(0.0) => Json::from(0),
+        Json::Array(items) => items.into_iter().map(normal).collect(),
+        Json::Object(fields) => fields.into_iter().map(|(k, v)| (k, normal(v))).collect(),
+        other => other,
+    }
+}
+
+/// Integers of every width, floats of every size and spelling, as a client would write them.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (any::<u64>(), 0..64_u32).prop_map(|(n, shift)| (n >> shift).to_string()),
+        (any::<i64>(), 0..64_u32).prop_map(|(n, shift)| (n >> shift).to_string()),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
+        any::<f32>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
+        // Doubles that shrink to singles.
+        any::<f32>()
+            .prop_filter("finite", |n| n.is_finite())
+            .prop_map(|n| format!("{:?}", f64::from(n))),
+        "-?(0|[1-9][0-9]{0,25})\\.[0-9]{1,25}([eE][+-]?[0-9]{1,2})?",
+        Just("-0".to_owned()),
+        Just("-0.0".to_owned()),
+    ]
+}
+
+/// A string literal: plain, or with every escape there is.
+fn literal() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[^\\x00-\\x1f\"\\\\]{0,8}",
+        r#"\\["\\/bfnrt]"#,
+        "\\\\u[0-9a-cA-C][0-9a-fA-F]{3}",
+        Just("\\ud83d\\uDE00".to_owned()),
+        // What other spellings of compact binary look like stays text.
+        Just("6b1f6a0e-2f0b-4c1e-9d3a-6f2f1a4c7e01".to_owned()),
+        Just("2020-05-13T15:10:00Z".to_owned()),
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+}
+
+/// JSON text of any value, with white space where it may be.
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+        number(),
+        literal(),
+    ];
+    leaf.prop_recursive(5, 48, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6)
+                .prop_map(|items| format!("[{}]", items.join("\t, "))),
+            // Equal items, which become uniform.
+            (inner.clone(), 1..5_usize)
+                .prop_map(|(item, n)| format!("[ {} ]", vec![item; n].join(","))),
+            json_object(inner),
+        ]
+    })
+}
+
+fn json_object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    let fields = proptest::collection::btree_map("[a-zA-ZäöΩ0-9_. ]{1,5}", value, 0..6);
+    fields.prop_map(|fields| {
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
+        format!("{{{}\n}}", fields.join(",\r\n"))
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_came_as_json_is_stable(text in json_object(any_json())) {
+        let first = parse(text.as_bytes()).unwrap().to_object();
+        let spelled = to_string(&first);
+        let second = parse(spelled.as_bytes()).unwrap().to_object();
+        prop_assert_eq!(second.bytes(), first.bytes(), "{} spelled {}", text, spelled);
+        prop_assert_eq!(to_string(&second), spelled);
+        prop_assert_eq!(validate(first.bytes(), Modes::ALL), Errors::NONE);
+        // The same as another reader finds in the text, floats to the last bit.
+        let other: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ours: serde_json::Value = serde_json::from_str(&to_string(&first)).unwrap();
+        prop_assert_eq!(normal(ours), normal(other));
+    }
+
     #[test]
     fn both_ways_to_json_agree(value in any_object()) {
         let text = to_string(&value.to_object());
