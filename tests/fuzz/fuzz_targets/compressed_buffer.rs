@@ -2,7 +2,11 @@
 
 #![no_main]
 
-use ledgerun::wire::compressed::{Decoder, Error, HEADER_BYTES, Header, Limits, Method, decode};
+mod support;
+
+use std::io::Read;
+
+use ledgerun::wire::compressed::{Decoder, Error, Limits, Reader, decode};
 use libfuzzer_sys::fuzz_target;
 
 const RAW_BYTES_MAX: u64 = 1 << 20;
@@ -20,30 +24,11 @@ fn stream(packed: &[u8], step: usize, limits: Limits) -> Result<Vec<u8>, Error> 
     decoder.finish().map(|_| raw)
 }
 
-/// Makes the checksum fit, since no mutation would; the blocks behind it are the interesting part.
-fn reseal(packed: &mut [u8]) {
-    let Ok(header) = Header::parse(packed) else { return };
-    let (words, _) = packed[HEADER_BYTES..].as_chunks::<4>();
-    let blocks = if header.method == Method::Stored { 0 } else { header.block_count as usize };
-    let table: Vec<u32> = words.iter().take(blocks).map(|word| u32::from_be_bytes(*word)).collect();
-    let sealed = header.to_bytes(&table);
-    packed[..sealed.len()].copy_from_slice(&sealed);
-}
-
-fuzz_target!(init: {
-    // The Oodle library panics on damaged blocks and is guarded; libFuzzer would end the process at
-    // any panic, so it only does for those that are ours.
-    let abort = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !info.location().is_some_and(|at| at.file().contains("oozextract") || at.file().contains("/library/")) {
-            abort(info);
-        }
-    }));
-}, |input: (u8, bool, &[u8])| {
-    let (step, seal, bytes) = input;
+fuzz_target!(init: support::pass_guarded_panics(), |input: (u8, bool, &[u8])| {
+    let (step, sealed, bytes) = input;
     let mut packed = bytes.to_vec();
-    if seal {
-        reseal(&mut packed);
+    if sealed {
+        support::seal_buffer(&mut packed);
     }
     let limits = Limits::raw(RAW_BYTES_MAX);
     let whole = decode(&packed, limits);
@@ -51,4 +36,8 @@ fuzz_target!(init: {
         assert!(raw.len() as u64 <= RAW_BYTES_MAX);
     }
     assert_eq!(whole, stream(&packed, usize::from(step) + 1, limits));
+    let mut raw = Vec::new();
+    let mut reader = Reader::new(packed.as_slice(), limits, Some(packed.len() as u64));
+    let read = reader.read_to_end(&mut raw).map(|_| raw);
+    assert_eq!(read.ok(), whole.ok());
 });

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+mod support;
+
 use ledgerun::wire::package::{Attachment, Error, Event, Limits, Package, Parser, parse};
 use libfuzzer_sys::fuzz_target;
 
@@ -45,7 +47,11 @@ fn stream(message: &[u8], step: usize) -> Result<Package, Error> {
     Ok(Package { root, root_hash: entries[0].hash, attachments })
 }
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (step, message) = input;
-    assert_eq!(parse(message, LIMITS), stream(message, usize::from(step) + 1));
+fuzz_target!(init: support::pass_guarded_panics(), |input: (u8, bool, &[u8])| {
+    let (step, sealed, bytes) = input;
+    let mut message = bytes.to_vec();
+    if sealed {
+        let _ = support::seal_package(&mut message);
+    }
+    assert_eq!(parse(&message, LIMITS), stream(&message, usize::from(step) + 1));
 });

@@ -1,0 +1,10 @@
+//! Of the log, how a record becomes a value and back.
+
+#[path = "../../src/eventlog/codec.rs"]
+pub mod codec;
+// What opening a log can meet is in there as well, and nothing here opens one.
+#[expect(dead_code, reason = "the codec's own errors are few of them")]
+#[path = "../../src/eventlog/error.rs"]
+mod error;
+
+pub use self::error::Error;
