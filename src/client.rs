@@ -1,5 +1,6 @@
 //! A typed client of the HTTP API, used by the command line and the tests.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +17,18 @@ use crate::domain::{ActionId, ChunkId, Lsn, WorkerId};
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
+    token: Option<Token>,
     http: reqwest::Client,
+}
+
+/// An access token, kept out of what is printed.
+#[derive(Clone)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// Why a call gave no answer that can be used.
@@ -31,6 +43,9 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// No service can have that address.
+    #[error("{host:?} is not the URL of a service, which looks like http://127.0.0.1:8558")]
+    NoUrl { host: String },
     /// The connection broke in the middle.
     #[error("the connection to {host} broke")]
     Broken {
@@ -39,7 +54,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The service refused. `body` is its answer, whose `error` says why.
-    #[error("{}", refusal(.status, .body))]
+    #[error("{}", refusal(*.status, .body))]
     Refused { status: StatusCode, body: Value },
     /// The answer is not what this version understands.
     #[error("the service at {host} gave an answer that can't be read: {why}")]
@@ -50,9 +65,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot write {path}")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
-fn refusal(status: &StatusCode, body: &Value) -> String {
+fn refusal(status: StatusCode, body: &Value) -> String {
     match body.get("error").and_then(Value::as_str) {
         Some(error) => error.to_owned(),
         None => format!("the service answered {status}"),
@@ -108,13 +129,38 @@ pub struct SubmitOptions {
     pub fresh: bool,
 }
 
+/// An answer that is read piece by piece.
+pub struct Pieces {
+    host: String,
+    response: reqwest::Response,
+}
+
+impl Pieces {
+    /// The next piece, `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        self.response.chunk().await.map_err(|source| broken(&self.host, source))
+    }
+}
+
+fn broken(host: &str, source: reqwest::Error) -> Error {
+    let host = host.to_owned();
+    if source.is_connect() {
+        Error::Unreachable { host, source }
+    } else {
+        Error::Broken { host, source }
+    }
+}
+
 impl Client {
     /// A client of the service at `host`, such as `http://127.0.0.1:8558`. Without a scheme, HTTP.
     pub fn new(host: &str) -> Result<Self, Error> {
-        let base = match host.contains("://") {
-            true => host.trim_end_matches('/').to_owned(),
-            false => format!("http://{}", host.trim_end_matches('/')),
-        };
+        let url = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+        // Only HTTP: the service speaks nothing else.
+        match reqwest::Url::parse(&url) {
+            Ok(parsed) if parsed.scheme() == "http" && parsed.has_host() => {}
+            _ => return Err(Error::NoUrl { host: host.to_owned() }),
+        }
+        let base = url.trim_end_matches('/').to_owned();
         // No proxy: the service is on this machine or named on purpose, and a result is not for
         // strangers.
         let http = reqwest::Client::builder()
@@ -123,7 +169,14 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|source| Error::Broken { host: base.clone(), source })?;
-        Ok(Self { base, http })
+        Ok(Self { base, token: None, http })
+    }
+
+    /// Shows an access token with every request.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<String>) -> Self {
+        self.token = token.map(Token);
+        self
     }
 
     /// Where it talks to.
@@ -133,7 +186,11 @@ impl Client {
 
     /// A request to a path that starts with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(Token(token)) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Sends a request; anything but success or 202 is an error with the service's own words.
@@ -155,11 +212,7 @@ impl Client {
     }
 
     fn broken(&self, source: reqwest::Error) -> Error {
-        let host = self.base.clone();
-        match source.is_connect() {
-            true => Error::Unreachable { host, source },
-            false => Error::Broken { host, source },
-        }
+        broken(&self.base, source)
     }
 
     /// Sends a request and reads its JSON answer.
@@ -218,26 +271,32 @@ impl Client {
         Ok(self.post::<Need>("/compute/chunks", &body).await?.need)
     }
 
-    /// A chunk, whole.
-    pub async fn chunk(&self, id: ChunkId) -> Result<bytes::Bytes, Error> {
+    /// Sends a request whose answer is read in pieces.
+    pub async fn pieces(&self, request: RequestBuilder) -> Result<Pieces, Error> {
+        let response = self.send(request).await?;
+        Ok(Pieces { host: self.base.clone(), response })
+    }
+
+    /// A chunk, in pieces.
+    pub async fn chunk(&self, id: ChunkId) -> Result<Pieces, Error> {
         let request = self
             .request(Method::GET, &format!("/compute/chunks/{id}"))
             .header(ACCEPT, "application/octet-stream");
-        self.send(request).await?.bytes().await.map_err(|source| self.broken(source))
+        self.pieces(request).await
     }
 
     /// A chunk, into a file that appears whole or not at all.
     pub async fn download(&self, id: ChunkId, target: &Path) -> Result<(), Error> {
-        let failed = |source| Error::File { path: target.display().to_string(), source };
+        let failed = |source| Error::Write { path: target.display().to_string(), source };
         let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let part =
-            tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(failed)?;
+        // Readable by whom the person's other files are, unlike a temporary file.
+        let part = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .tempfile_in(dir.unwrap_or(Path::new(".")))
+            .map_err(failed)?;
         let mut file = tokio::fs::File::from_std(part.reopen().map_err(failed)?);
-        let request = self
-            .request(Method::GET, &format!("/compute/chunks/{id}"))
-            .header(ACCEPT, "application/octet-stream");
-        let mut response = self.send(request).await?;
-        while let Some(piece) = response.chunk().await.map_err(|source| self.broken(source))? {
+        let mut pieces = self.chunk(id).await?;
+        while let Some(piece) = pieces.next().await? {
             file.write_all(&piece).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;

@@ -48,24 +48,72 @@ pub enum Sandbox {
     Off,
 }
 
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// A line for a person.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged when nothing else is said.
+pub const LOG_DEFAULT: &str = "info";
+
+/// What is told on stderr, and how. Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogArgs {
+    /// What to log to stderr, as a tracing filter such as `warn` or `ledgerun=debug` [default: info]
+    #[arg(
+        long,
+        global = true,
+        env = "LEDGERUN_LOG",
+        value_name = "FILTER",
+        hide_env = true,
+        help_heading = "Options of every command"
+    )]
+    pub log: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(
+        long,
+        global = true,
+        env = "LEDGERUN_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        hide_env = true,
+        help_heading = "Options of every command"
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
 /// Declares the options once: flag, environment variable and file key share a name.
 macro_rules! settings {
-    ($($(#[$meta:meta])+ $name:ident: $type:ty, $env:literal, $value:literal;)+) => {
+    ($($(#[$about:meta])+ $name:ident: $type:ty, $env:literal, $value:literal;)+) => {
         /// The options of `serve`, all optional: what is not given comes from the file or a default.
-        #[derive(Args, Clone, Debug, Default, Deserialize)]
-        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        #[derive(Args, Clone, Debug, Default)]
         pub struct ServeArgs {
             $(
-                $(#[$meta])+
                 #[arg(long, env = $env, value_name = $value, hide_env = true)]
+                $(#[$about])+
                 pub $name: Option<$type>,
             )+
         }
 
+        /// The keys of the configuration file.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        struct File {
+            $($name: Option<$type>,)+
+            log: Option<String>,
+            log_format: Option<LogFormat>,
+        }
+
         impl ServeArgs {
-            /// These settings where given, else those of `other`.
-            fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)+ }
+            /// These settings where given, else those of the file.
+            fn or(self, file: File) -> Self {
+                Self { $($name: self.$name.or(file.$name),)+ }
             }
         }
     };
@@ -118,21 +166,36 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// `message` names the key or the line.
     #[error("configuration file {path} is not valid: {message}")]
     Parse { path: PathBuf, message: String },
+    #[error("cannot read the access token in {path}")]
+    ReadToken {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the access token in {origin} is {fault}")]
+    Token { origin: String, fault: &'static str },
     #[error("no data directory: HOME is not set; name one with --data-dir")]
     NoDataDir,
 }
 
 impl ServeArgs {
     /// Fills what the command line and the environment leave open from a configuration file.
-    pub fn with_file(self, file: Option<&Path>) -> Result<Self, Error> {
-        let Some(path) = file else { return Ok(self) };
+    pub fn with_file(self, log: LogArgs, path: Option<&Path>) -> Result<(Self, LogArgs), Error> {
+        let Some(path) = path else { return Ok((self, log)) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: path.into(), source })?;
-        let from_file = toml::from_str(&text)
-            .map_err(|wrong| Error::Parse { path: path.into(), message: wrong.to_string() })?;
-        Ok(self.or(from_file))
+        let mut file: File = toml::from_str(&text).map_err(|wrong| Error::Parse {
+            path: path.into(),
+            message: wrong.to_string().trim_end().to_owned(),
+        })?;
+        let log = LogArgs {
+            log: log.log.or(file.log.take()),
+            log_format: log.log_format.or(file.log_format),
+        };
+        Ok((self.or(file), log))
     }
 
     /// The data directory: as given, else by the platform's convention for user data.
@@ -159,6 +222,29 @@ impl ServeArgs {
     }
 }
 
+/// The access token that a client shows: that of a file, else that of the environment.
+pub fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
+    let (text, origin) = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Error::ReadToken { path: path.into(), source })?;
+            (text, path.display().to_string())
+        }
+        None => match variable("LEDGERUN_TOKEN") {
+            Some(text) => (text, "LEDGERUN_TOKEN".to_owned()),
+            None => return Ok(None),
+        },
+    };
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Error::Token { origin, fault: "empty" });
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::Token { origin, fault: "not one word of plain ASCII" });
+    }
+    Ok(Some(token.to_owned()))
+}
+
 /// A variable of the environment.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment enters")]
 pub fn variable(name: &str) -> Option<String> {
@@ -166,26 +252,4 @@ pub fn variable(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: ServeArgs,
-    }
-
-    #[test]
-    fn accepting_lost_history_needs_no_value() {
-        let given = |line: &str| {
-            let line = Line::try_parse_from(line.split(' ')).map_err(|wrong| wrong.to_string());
-            line.map(|line| line.args.accept_lost_history)
-        };
-        assert_eq!(given("serve"), Ok(None));
-        assert_eq!(given("serve --accept-lost-history --slots 1"), Ok(Some(true)));
-        assert_eq!(given("serve --accept-lost-history=false"), Ok(Some(false)));
-        assert!(given("serve --accept-lost-history=perhaps").is_err());
-    }
-}
+mod tests;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::output::ReaderGone;
+use crate::client::Error as ClientError;
+
 /// How the program ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
@@ -54,15 +57,18 @@ impl Code {
 
     /// The code for an error that reached the top.
     pub(super) fn of(wrong: &anyhow::Error) -> Self {
-        if let Some(Coded(code)) = wrong.downcast_ref::<Coded>() {
-            return *code;
+        if wrong.is::<ReaderGone>() {
+            return Self::Clean;
+        }
+        if let Some(coded) = wrong.downcast_ref::<Coded>() {
+            return coded.code;
         }
         if wrong.is::<crate::config::Error>() {
             return Self::Usage;
         }
-        match wrong.downcast_ref::<crate::client::Error>() {
-            Some(crate::client::Error::Unreachable { .. }) => Self::Unreachable,
-            Some(crate::client::Error::File { .. }) => Self::Usage,
+        match wrong.downcast_ref::<ClientError>() {
+            Some(ClientError::Unreachable { .. }) => Self::Unreachable,
+            Some(ClientError::File { .. } | ClientError::NoUrl { .. }) => Self::Usage,
             _ => Self::Failed,
         }
     }
@@ -74,19 +80,24 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Marks an error with the exit code it ends the program with.
+/// An error with the exit code it ends the program with.
 #[derive(Debug)]
-pub(super) struct Coded(pub(super) Code);
+pub(super) struct Coded {
+    code: Code,
+    wrong: anyhow::Error,
+}
+
+impl Coded {
+    /// Gives an error its exit code; its text stays.
+    pub(super) fn error(code: Code, wrong: impl Into<anyhow::Error>) -> anyhow::Error {
+        Self { code, wrong: wrong.into() }.into()
+    }
+}
 
 impl std::fmt::Display for Coded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
-            Code::InUse => "cannot use the data directory",
-            Code::Damaged => "cannot read the data directory",
-            Code::StorageFailed => "the storage failed",
-            Code::Usage => "cannot start",
-            _ => "failed",
-        })
+        // With its causes: they are not this error's own, because it isn't one.
+        write!(f, "{:#}", self.wrong)
     }
 }
 

@@ -17,6 +17,7 @@ mod workers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Client;
@@ -29,8 +30,11 @@ use crate::telemetry;
 #[derive(Parser, Debug)]
 #[command(name = "ledgerun", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
-    after_help = "Start with `ledgerun demo`: it needs nothing else and shows the whole of it.\n\
-    \nExamples:\n  ledgerun serve --data-dir ./data\n  ledgerun run -- wc -l README.md"
+    after_help = "Start with `ledgerun demo`: it needs nothing else and shows the whole of it.\n\n\
+    Exit codes: 0 done, 1 the job or the check failed, 2 usage or configuration, 3 the service can't \
+    be reached, 4 data directory in use, 5 data damaged or too new, 6 storage failed. `run` passes on \
+    the command's own.\n\n\
+    Examples:\n  ledgerun serve --data-dir ./data\n  ledgerun run -- wc -l README.md"
 )]
 struct Cli {
     #[command(flatten)]
@@ -39,47 +43,37 @@ struct Cli {
     command: Command,
 }
 
+/// Where help lists the options of every command.
+const COMMON: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// The service to talk to
+    /// The service that client commands talk to
     #[arg(
         long,
         global = true,
         env = "LEDGERUN_HOST",
         value_name = "URL",
         hide_env = true,
-        default_value = "http://127.0.0.1:8558"
+        default_value = "http://127.0.0.1:8558",
+        help_heading = COMMON
     )]
     host: String,
+    /// File with the access token to show the service [default: the token in `LEDGERUN_TOKEN`]
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON)]
+    token_file: Option<PathBuf>,
     /// Print JSON for scripts instead of text for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     json: bool,
-    /// What to log to stderr, as a tracing filter such as `info` or `ledgerun=debug`
-    #[arg(
-        long,
-        global = true,
-        env = "LEDGERUN_LOG",
-        value_name = "FILTER",
-        hide_env = true,
-        default_value = "info"
-    )]
-    log: String,
-    /// How log lines look
-    #[arg(
-        long,
-        global = true,
-        env = "LEDGERUN_LOG_FORMAT",
-        value_enum,
-        hide_env = true,
-        default_value = "text"
-    )]
-    log_format: telemetry::Format,
+    #[command(flatten)]
+    log: config::LogArgs,
 }
 
 impl Global {
-    fn client(&self) -> Result<Client, crate::client::Error> {
-        Client::new(&self.host)
+    fn client(&self) -> anyhow::Result<Client> {
+        let token = config::token(self.token_file.as_deref())?;
+        Ok(Client::new(&self.host)?.with_token(token))
     }
 }
 
@@ -90,26 +84,36 @@ enum Command {
     /// Run the service
     Serve(ServeCommand),
     /// Register and list workers
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun worker add --builtin\n  ledgerun worker list"
+    )]
     Worker(workers::WorkerCommand),
     /// Submit actions written as JSON
     Submit(submit::SubmitCommand),
     /// Run a command line as an action: inputs up, outputs back, exit code passed on
     Run(run::RunCommand),
     /// List, show and change jobs
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun jobs list --state running\n  ledgerun jobs explain 1207"
+    )]
     Jobs(jobs::JobsCommand),
     /// List jobs that ended, each exactly once
     Completed(completed::CompletedCommand),
     /// Read the event log
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun log dump --to 20\n  ledgerun log dump --follow"
+    )]
     Log(log::LogCommand),
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  ledgerun serve --data-dir ./data\n  \
-    ledgerun serve --listen 127.0.0.1:0 --slots 4 --config ledgerun.toml\n\n\
-    Every option can also be set by LEDGERUN_<OPTION> or by its name in the configuration file.")]
+#[command(after_help = "Every option can also be set by LEDGERUN_<OPTION> or by its name in the \
+    configuration file;\nthe command line wins over the environment, and that over the file.\n\n\
+    Examples:\n  ledgerun serve --data-dir ./data\n  \
+    ledgerun serve --listen 127.0.0.1:0 --slots 4 --config ledgerun.toml")]
 struct ServeCommand {
     /// TOML file with any of the options below
     #[arg(long, env = "LEDGERUN_CONFIG", value_name = "FILE", hide_env = true)]
@@ -136,15 +140,14 @@ pub fn main() -> ExitCode {
             return exit::Code::from_clap(&wrong).into();
         }
     };
-    if let Err(wrong) = telemetry::start(&cli.global.log, cli.global.log_format) {
-        output::complain(&wrong);
-        return exit::Code::Usage.into();
-    }
     match dispatch(cli) {
         Ok(code) => code.into(),
         Err(wrong) => {
             let code = exit::Code::of(&wrong);
-            output::complain(&format!("{wrong:#}"));
+            // Whoever doesn't read any more wants no explanation.
+            if !wrong.is::<output::ReaderGone>() {
+                output::complain(&format!("{wrong:#}"));
+            }
             code.into()
         }
     }
@@ -152,21 +155,42 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
     let Cli { global, command } = cli;
+    let client = || -> anyhow::Result<_> {
+        start_log(&global.log)?;
+        client_runtime().context("cannot start the runtime")
+    };
     match command {
-        Command::Demo(command) => client_runtime()?.block_on(demo::run(&global, command)),
         Command::Serve(ServeCommand { config, args }) => {
-            serve::serve(args.with_file(config.as_deref())?)
+            // The service's own configuration may say how to log.
+            let (args, log) = args.with_file(global.log.clone(), config.as_deref())?;
+            start_log(&log)?;
+            serve::serve(&args)
         }
-        Command::Worker(command) => client_runtime()?.block_on(workers::run(&global, command)),
-        Command::Submit(command) => client_runtime()?.block_on(submit::run(&global, command)),
-        Command::Run(command) => Ok(client_runtime()?.block_on(run::run(&global, command))),
-        Command::Jobs(command) => client_runtime()?.block_on(jobs::run(&global, command)),
-        Command::Completed(command) => client_runtime()?.block_on(completed::run(&global, command)),
-        Command::Log(command) => client_runtime()?.block_on(log::run(&global, command)),
+        Command::Demo(command) => client()?.block_on(demo::run(&global, command)),
+        Command::Worker(command) => client()?.block_on(workers::run(&global, command)),
+        Command::Submit(command) => client()?.block_on(submit::run(&global, command)),
+        Command::Run(command) => Ok(client()?.block_on(run::run(&global, command))),
+        Command::Jobs(command) => client()?.block_on(jobs::run(&global, command)),
+        Command::Completed(command) => client()?.block_on(completed::run(&global, command)),
+        Command::Log(command) => client()?.block_on(log::run(&global, command)),
     }
+}
+
+fn start_log(args: &config::LogArgs) -> anyhow::Result<()> {
+    telemetry::start(args).map_err(|wrong| exit::Coded::error(exit::Code::Usage, anyhow!(wrong)))
+}
+
+/// Environment variables that `serve` listens to.
+fn serve_variables() -> Vec<String> {
+    let serve = ServeCommand::augment_args(clap::Command::new("serve"));
+    let variables = serve.get_arguments().filter_map(clap::Arg::get_env);
+    variables.filter_map(|name| name.to_str().map(str::to_owned)).collect()
 }
 
 /// One thread is enough for a client.
 fn client_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use serde_json::json;
+use anyhow::{Context as _, anyhow, bail};
+use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::exit::{Code, Coded};
@@ -17,6 +18,7 @@ use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::decide::Policy;
+use crate::domain::Lsn;
 use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, HttpConfig, Limits, RunnerSummary};
@@ -30,23 +32,48 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What a stop waits for running attempts when nothing else is said.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-pub(super) fn serve(args: ServeArgs) -> anyhow::Result<Code> {
+pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Code> {
     if args.sandbox == Some(crate::config::Sandbox::Strict) {
-        return Err(anyhow!(
+        let why = anyhow!(
             "--sandbox strict is refused: this version isolates attempts by folder and process group \
              only; use best-effort or off"
-        )
-        .context(Coded(Code::Usage)));
+        );
+        return Err(Coded::error(Code::Usage, why));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let service = start(&runtime, &args)?;
+    let service = start(&runtime, args)?;
     let kept = runtime.block_on(keep(service));
     // After a second signal or a failure there may be threads that would wait for attempts.
     runtime.shutdown_background();
     kept
+}
+
+/// The signals that end the service.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What is said on stdout once the service takes work.
+#[derive(Serialize)]
+struct Announcement<'a> {
+    ready: bool,
+    url: &'a str,
+    pid: u32,
+    data_dir: String,
+    last_lsn: Lsn,
 }
 
 /// A service that is open for business.
@@ -57,6 +84,7 @@ struct Service {
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     grace: Duration,
     store: chunks::Store,
+    signals: Signals,
 }
 
 /// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
@@ -69,18 +97,14 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         // end of the process. The handler stays although nobody listens.
         drop(signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?);
     }
-    let dir = Arc::new(DataDir::lock(&root).map_err(log_failed)?);
+    let dir = Arc::new(DataDir::lock(&root).map_err(|wrong| dir_failed(&root, wrong))?);
     let store = open_store(&dir)?;
     let boot = Boot::new();
     let handle = boot.handle();
     let runner = start_runner(args, &dir, &store, &handle)?;
     let grace = args.shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.0);
 
-    let address = args.listen();
-    let listener = runtime
-        .block_on(TcpListener::bind(address))
-        .map_err(|wrong| coded(Code::Usage, wrong))
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(runtime, args.listen())?;
     let url = url(listener.local_addr()?);
     let (stop_http, stopped) = oneshot::channel();
     let edge = http::serve(
@@ -111,17 +135,25 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         clock: Arc::new(System),
         entropy: Arc::new(System),
     };
-    let running = boot.open(parts).map_err(|wrong| coded(Code::StorageFailed, wrong))?;
+    let running = boot.open(parts).map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
     watch_space(runtime, args, dir.clone(), handle);
     tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
-    output::json(&json!({
-        "ready": true,
-        "url": url,
-        "pid": std::process::id(),
-        "data_dir": dir.root().display().to_string(),
-        "last_lsn": last,
-    }))?;
-    Ok(Service { running, stop_http, http, grace, store })
+    // Before anybody is told, so that no signal ends the service the hard way from here on.
+    let signals = {
+        let _context = runtime.enter();
+        Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        }
+    };
+    announce(&Announcement {
+        ready: true,
+        url: &url,
+        pid: std::process::id(),
+        data_dir: dir.root().display().to_string(),
+        last_lsn: last,
+    })?;
+    Ok(Service { running, stop_http, http, grace, store, signals })
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
@@ -137,9 +169,31 @@ fn open_store(dir: &DataDir) -> anyhow::Result<chunks::Store> {
     opened
         .map_err(|wrong| {
             let storage = wrong.is_disk_full() || matches!(wrong, chunks::Error::Io { .. });
-            coded(if storage { Code::StorageFailed } else { Code::Damaged }, wrong)
+            Coded::error(if storage { Code::StorageFailed } else { Code::Damaged }, wrong)
         })
         .context("cannot open the chunk store")
+}
+
+/// Says that the service is ready; it serves whether anybody listens to that or not.
+fn announce(ready: &Announcement<'_>) -> anyhow::Result<()> {
+    match output::json(ready) {
+        Err(wrong) if wrong.is::<output::ReaderGone>() => Ok(()),
+        other => other,
+    }
+}
+
+fn listen(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    runtime.block_on(TcpListener::bind(address)).map_err(|wrong| {
+        let hint = match wrong.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; stop what runs there, or choose another port with --listen (0 picks a free one)"
+            }
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
+            std::io::ErrorKind::AddrNotAvailable => "; this machine doesn't have that address",
+            _ => "",
+        };
+        Coded::error(Code::Usage, anyhow!("cannot listen on {address}: {wrong}{hint}"))
+    })
 }
 
 fn start_runner(
@@ -162,33 +216,40 @@ fn start_runner(
 
 /// Waits for a signal or a failure, and ends the service accordingly.
 async fn keep(mut service: Service) -> anyhow::Result<Code> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         failed = service.running.ended() => {
-            return Err(coded(Code::StorageFailed, failed));
+            return Err(Coded::error(Code::StorageFailed, failed)
+                .context("nothing that was acknowledged is lost; start the service again"));
         }
         failed = failure(&service.store) => {
-            return Err(coded(Code::StorageFailed, failed));
+            return Err(Coded::error(Code::StorageFailed, failed));
         }
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        ended = &mut service.http => {
+            ended?.context("the HTTP edge failed")?;
+            bail!("the HTTP edge ended by itself");
+        }
+        () = service.signals.next() => {}
     }
-    tracing::info!(grace = ?service.grace, "stopping; a second signal ends at once");
-    let stop = tokio::task::spawn_blocking(move || service.running.stop(service.grace));
+    let Service { running, stop_http, http, grace, mut signals, store: _ } = service;
+    tracing::info!(?grace, "stopping; a second signal ends at once");
+    let stop = async {
+        let stopped = tokio::task::spawn_blocking(move || running.stop(grace)).await?;
+        stopped.map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
+        // The edge answered 503 until now.
+        drop(stop_http);
+        if let Err(wrong) = http.await? {
+            tracing::warn!(%wrong, "the HTTP edge ended badly");
+        }
+        anyhow::Ok(())
+    };
     tokio::select! {
         stopped = stop => {
-            stopped?.map_err(|wrong| coded(Code::StorageFailed, wrong))?;
+            stopped?;
+            tracing::info!("stopped");
         }
         // Nothing acknowledged is lost: it was durable before it was acknowledged.
-        _ = terminate.recv() => return Ok(Code::Clean),
-        _ = interrupt.recv() => return Ok(Code::Clean),
+        () = signals.next() => tracing::info!("stopped at once"),
     }
-    drop(service.stop_http);
-    if let Err(wrong) = service.http.await? {
-        tracing::warn!(%wrong, "the HTTP edge ended badly");
-    }
-    tracing::info!("stopped");
     Ok(Code::Clean)
 }
 
@@ -277,8 +338,28 @@ fn url(address: SocketAddr) -> String {
     }
 }
 
-fn coded(code: Code, wrong: impl Into<anyhow::Error>) -> anyhow::Error {
-    wrong.into().context(Coded(code))
+/// A directory that can't be used for a reason other than its content is a matter of configuration.
+fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
+    use std::io::ErrorKind as K;
+    let hint = "; choose another with --data-dir";
+    let source = std::error::Error::source(&wrong).and_then(|s| s.downcast_ref::<std::io::Error>());
+    let misplaced = source.is_some_and(|io| {
+        matches!(
+            io.kind(),
+            K::PermissionDenied | K::NotADirectory | K::AlreadyExists | K::ReadOnlyFilesystem
+        )
+    });
+    if misplaced {
+        let why = anyhow!("cannot use data directory {}: {}{hint}", root.display(), {
+            let wrong: anyhow::Error = wrong.into();
+            format!("{wrong:#}")
+        });
+        return Coded::error(Code::Usage, why);
+    }
+    match wrong.kind() {
+        Kind::InUse => Coded::error(Code::InUse, anyhow!("{wrong}{hint}, or stop that one")),
+        _ => log_failed(wrong),
+    }
 }
 
 fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
@@ -287,5 +368,5 @@ fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
         Kind::Damaged => Code::Damaged,
         Kind::Storage | Kind::Refused => Code::StorageFailed,
     };
-    coded(code, wrong)
+    Coded::error(code, wrong)
 }

@@ -3,17 +3,20 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Global, exit::Code, output};
+use super::exit::{Code, Coded};
+use super::{Global, output};
 use crate::client::{Client, Error, SubmitOptions, Submitted};
 use crate::domain::{ChunkId, WorkerId};
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  ledgerun submit action.json --input a.txt\n  \
-    jq -c '.[]' actions.json | ledgerun submit - --priority 5")]
+#[command(
+    after_help = "docs/http.md describes an action in JSON.\n\nExamples:\n  ledgerun submit action.json --input a.txt\n  \
+    jq -c '.[]' actions.json | ledgerun submit - --priority 5"
+)]
 pub(super) struct SubmitCommand {
     /// File with one action, or several one after the other; `-` reads stdin
     #[arg(value_name = "FILE")]
@@ -50,13 +53,18 @@ pub(super) async fn run(global: &Global, command: SubmitCommand) -> anyhow::Resu
     };
     let mut count = 0_u64;
     for action in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
-        let action = action.with_context(|| format!("action {} is not JSON", count + 1))?;
+        let action = action.with_context(|| {
+            format!("action {} of {} is not JSON", count + 1, command.file.display())
+        })?;
         let submitted = submit_with_inputs(&client, &action, options, &inputs).await?;
         print(global, &submitted)?;
         count += 1;
     }
     if count == 0 {
-        bail!("{} holds no action", command.file.display());
+        return Err(Coded::error(
+            Code::Usage,
+            anyhow!("{} holds no action", command.file.display()),
+        ));
     }
     Ok(Code::Clean)
 }
@@ -88,7 +96,10 @@ pub(super) async fn submit_with_inputs(
     };
     for id in need {
         let Some((_, path)) = inputs.iter().find(|(held, _)| *held == id) else {
-            bail!("the action needs chunk {id}, which is none of the files given with --input");
+            bail!(
+                "the action needs chunk {id}, which is none of the given files; \
+                 name the file that holds it with --input"
+            );
         };
         client
             .put_file(id, path)

@@ -21,29 +21,39 @@ pub(super) enum WorkerCommand {
     /// Register a worker and upload its files
     Add(AddCommand),
     /// List registered workers
+    #[command(after_help = "Examples:\n  ledgerun worker list\n  \
+        ledgerun worker list --json | jq -r .worker")]
     List,
     /// Show a worker's descriptor
+    #[command(after_help = "Examples:\n  \
+        ledgerun worker show 9f4c1a0b7d2e8c35f6a1b0c9d8e7f6a5b4c3d2e1\n  \
+        ledgerun worker show --json 9f4c1a0b7d2e8c35f6a1b0c9d8e7f6a5b4c3d2e1 | jq .executables")]
     Show {
+        /// The worker, as `worker list` prints it
         #[arg(value_name = "HASH")]
         worker: WorkerId,
     },
-    /// Take no new job for a worker
+    /// Take no new job for workers, and free their files once nothing needs them
+    #[command(after_help = "Examples:\n  \
+        ledgerun worker remove 9f4c1a0b7d2e8c35f6a1b0c9d8e7f6a5b4c3d2e1\n  \
+        ledgerun worker list --json | jq -r .worker | xargs ledgerun worker remove")]
     Remove {
-        #[arg(value_name = "HASH")]
-        worker: WorkerId,
+        /// The workers, as `worker list` prints them
+        #[arg(value_name = "HASH", required = true)]
+        workers: Vec<WorkerId>,
     },
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  ledgerun worker add --builtin\n  ledgerun worker add ./my-worker\n\n\
-    DIR holds the worker's files and a worker.json; docs/workers.md describes it."
+    after_help = "DIR holds the worker's files and a worker.json; docs/workers.md describes it.\n\n\
+    Examples:\n  ledgerun worker add --builtin\n  ledgerun worker add ./my-worker"
 )]
 pub(super) struct AddCommand {
     /// Directory with the worker's files and its worker.json
     #[arg(value_name = "DIR", required_unless_present = "builtin", conflicts_with = "builtin")]
     dir: Option<PathBuf>,
-    /// Register the workers inside this program: Exec and CompileShaderJobs
+    /// Register the workers inside this program: `Exec` and `CompileShaderJobs`
     #[arg(long)]
     builtin: bool,
 }
@@ -60,17 +70,37 @@ pub(super) async fn run(global: &Global, command: WorkerCommand) -> anyhow::Resu
         WorkerCommand::List => list(global, &client).await?,
         WorkerCommand::Show { worker } => {
             let descriptor: Value = client.get(&format!("/compute/workers/{worker}")).await?;
-            output::line(&serde_json::to_string_pretty(&descriptor)?)?;
+            if global.json {
+                output::json(&descriptor)?;
+            } else {
+                output::line(&serde_json::to_string_pretty(&descriptor)?)?;
+            }
         }
-        WorkerCommand::Remove { worker } => {
-            let path = format!("/compute/workers/{worker}");
-            client.send(client.request(reqwest::Method::DELETE, &path)).await?;
-        }
+        WorkerCommand::Remove { workers } => return remove(global, &client, workers).await,
     }
     Ok(Code::Clean)
 }
 
-fn report(global: &Global, worker: WorkerId) -> std::io::Result<()> {
+/// Removes one after the other; goes on after a refusal and says which were refused.
+async fn remove(global: &Global, client: &Client, workers: Vec<WorkerId>) -> anyhow::Result<Code> {
+    let mut code = Code::Clean;
+    for worker in workers {
+        let path = format!("/compute/workers/{worker}");
+        let request = client.request(reqwest::Method::DELETE, &path);
+        match client.json::<Value>(request).await {
+            Ok(answer) if global.json => output::json(&answer)?,
+            Ok(_) => {}
+            Err(refused @ Error::Refused { .. }) => {
+                output::complain(&refused.to_string());
+                code = Code::Failed;
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(code)
+}
+
+fn report(global: &Global, worker: WorkerId) -> anyhow::Result<()> {
     if global.json {
         output::json(&json!({ "worker": worker }))
     } else {
@@ -87,23 +117,21 @@ async fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let text = |worker: &Value, key: &str| match worker.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
     let rows = workers.iter().map(|worker| {
         let functions = worker.get("functions").and_then(Value::as_array);
-        let names = functions.into_iter().flatten().map(|function| text(function, "name"));
+        let names = functions.into_iter().flatten().map(|function| output::text(function, "name"));
         vec![
-            text(worker, "worker"),
-            text(worker, "name"),
-            text(worker, "host"),
+            output::text(worker, "worker"),
+            output::text(worker, "name"),
+            output::text(worker, "host"),
             names.collect::<Vec<_>>().join(", "),
-            text(worker, "last_used"),
+            output::seconds(worker, "last_use"),
         ]
     });
-    output::table(&["worker", "name", "host", "functions", "last used"], rows.collect())?;
+    if workers.is_empty() {
+        output::say("no workers yet; `ledgerun worker add --builtin` registers the built-in one");
+    }
+    output::table(&["worker", "name", "host", "functions", "last use"], rows.collect())?;
     Ok(())
 }
 
@@ -189,6 +217,7 @@ fn fill_files(
         (None, None) => {
             let mut names = Vec::new();
             walk(dir, Path::new(""), &mut names)?;
+            names.retain(|name| name != DESCRIPTION);
             names.into_iter().partition(|name| is_executable(&dir.join(name)))
         }
         (executables, files) => (executables.unwrap_or_default(), files.unwrap_or_default()),
@@ -207,8 +236,8 @@ fn fill_files(
     Ok(held)
 }
 
-/// Names of all regular files below `dir`, sorted, with `/` between components.
-fn walk(dir: &Path, below: &Path, names: &mut Vec<String>) -> anyhow::Result<()> {
+/// Names of all files below `dir`, sorted, with `/` between components.
+pub(super) fn walk(dir: &Path, below: &Path, names: &mut Vec<String>) -> anyhow::Result<()> {
     let here = dir.join(below);
     let mut entries = std::fs::read_dir(&here)
         .with_context(|| format!("cannot list {}", here.display()))?
@@ -218,7 +247,7 @@ fn walk(dir: &Path, below: &Path, names: &mut Vec<String>) -> anyhow::Result<()>
         let name = below.join(entry.file_name());
         if entry.path().is_dir() {
             walk(dir, &name, names)?;
-        } else if name != Path::new(DESCRIPTION) {
+        } else {
             let text = name.to_str().with_context(|| format!("{} is not UTF-8", name.display()))?;
             names.push(text.to_owned());
         }

@@ -5,10 +5,10 @@ mod service;
 mod shaders;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,11 +16,15 @@ use serde_json::{Value, json};
 
 use self::report::{Report, Verdict};
 use self::service::Service;
-use super::{Global, exit::Code, output, workers};
+use super::exit::{Code, Coded};
+use super::{Global, output, workers};
 use crate::client::{Client, SubmitOptions};
 use crate::clock::monotonic;
 use crate::domain::{ChunkId, Lsn};
 use crate::worker::builtin;
+
+/// Without any end for so long, jobs count as lost.
+const STALLED: Duration = Duration::from_mins(1);
 
 /// Submissions under way at once.
 const SUBMITTERS: usize = 16;
@@ -47,56 +51,63 @@ pub(super) struct DemoCommand {
 
 pub(super) async fn run(global: &Global, command: DemoCommand) -> anyhow::Result<Code> {
     let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let data = command.keep.clone().unwrap_or_else(|| temporary.path().join("data"));
-    let kept = command.keep.is_some();
+    let kept = command.keep.as_deref();
+    let data = match kept {
+        Some(dir) => empty(dir)?.to_owned(),
+        None => temporary.path().join("data"),
+    };
     output::say(&format!("starting a service on a free port, data in {}", data.display()));
     let mut service = Service::start(&data)?;
-    let client = Client::new(service.url())?;
+    let mut client = Client::new(service.url())?;
     let worker = workers::add_builtin(&client).await?;
     output::say(&format!("registered the built-in worker {worker}"));
     let actions = actions(&client, command.jobs).await?;
 
-    let began = monotonic();
-    let bar = bar(global, u64::from(command.jobs));
     let mut report = Report::default();
+    let began = monotonic();
     let acknowledged = submit_all(&client, &actions).await?;
     report.submitting = began.elapsed();
     output::say(&format!(
-        "{} compilations acknowledged in {:.2?}; running them",
+        "{} compilations acknowledged in {:.2?}; each is on disk, and running",
         acknowledged.len(),
         report.submitting
     ));
 
     // First half: collect completions, then pull the plug without a word.
-    let half = acknowledged.len() / 2;
+    let bar = bar(global, u64::from(command.jobs));
     let mut feed = Feed::default();
-    let running = monotonic();
-    while feed.seen.len() < half {
-        feed.page(&client, half - feed.seen.len(), &bar).await?;
-    }
-    report.first_half = (feed.seen.len(), running.elapsed());
+    let half = acknowledged.len() / 2;
+    feed.read(&client, half, &bar).await?;
+    report.first_half = (feed.seen.len(), began.elapsed());
     service.kill()?;
-    bar.println(format!("killed the service with SIGKILL after {} completions", feed.seen.len()));
+    let done = feed.seen.len();
+    bar.suspend(|| output::say(&format!("SIGKILL after {done} of {} were done", command.jobs)));
 
     // Second half: the same directory, the same feed position, whatever the port.
     let down = monotonic();
     service = Service::start(&data)?;
     report.recovery = down.elapsed();
-    let client = Client::new(service.url())?;
-    bar.println(format!("restarted; ready again after {:.2?}", report.recovery));
-    report.verdict_after_restart = check(&client, &acknowledged).await?;
-    let running = monotonic();
-    let before = feed.seen.len();
-    while feed.seen.len() < acknowledged.len() {
-        feed.page(&client, 1_000, &bar).await?;
-    }
-    report.second_half = (feed.seen.len() - before, running.elapsed());
+    client = Client::new(service.url())?;
+    let recovery = report.recovery;
+    bar.suspend(|| output::say(&format!("restarted; ready again after {recovery:.2?}")));
+    report.known_after_restart = check(&client, &acknowledged).await?;
+    feed.read(&client, acknowledged.len(), &bar).await?;
+    report.second_half = (feed.seen.len() - done, down.elapsed());
     bar.finish_and_clear();
 
     report.verdict = Verdict::of(&acknowledged, &feed.seen, feed.repeated);
-    report.print(global, &client, &data, kept).await?;
+    report.print(global, &client, kept).await?;
     service.stop()?;
     Ok(if report.is_good() { Code::Clean } else { Code::Failed })
+}
+
+/// A directory that doesn't hold anything yet: what is there already would be counted in.
+fn empty(dir: &Path) -> anyhow::Result<&Path> {
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        let why = anyhow!("{} is not empty; name a new directory with --keep", dir.display());
+        return Err(Coded::error(Code::Usage, why));
+    }
+    Ok(dir)
 }
 
 /// What the completed feed has said so far.
@@ -109,20 +120,28 @@ struct Feed {
 }
 
 impl Feed {
-    async fn page(
+    /// Reads on until `wanted` ends are known, or nothing ended for [`STALLED`].
+    async fn read(
         &mut self,
         client: &Client,
-        limit: usize,
+        wanted: usize,
         bar: &ProgressBar,
     ) -> anyhow::Result<()> {
-        let page = client.completed(self.since, limit, Duration::from_secs(10)).await?;
-        for ended in page.completed {
-            if self.seen.insert(ended.lsn, ended.state).is_some() {
-                self.repeated += 1;
+        let mut moved = monotonic();
+        while self.seen.len() < wanted && moved.elapsed() < STALLED {
+            let limit = wanted - self.seen.len();
+            let page = client.completed(self.since, limit, Duration::from_secs(5)).await?;
+            if !page.completed.is_empty() {
+                moved = monotonic();
             }
+            for ended in page.completed {
+                if self.seen.insert(ended.lsn, ended.state).is_some() {
+                    self.repeated += 1;
+                }
+            }
+            self.since = page.next;
+            bar.set_position(u64::try_from(self.seen.len()).unwrap_or(u64::MAX));
         }
-        self.since = page.next;
-        bar.set_position(u64::try_from(self.seen.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 }
@@ -138,13 +157,13 @@ async fn actions(client: &Client, jobs: u32) -> anyhow::Result<Vec<Value>> {
     }
     output::say(&format!("uploaded {} shader sources", ids.len()));
     let ids = ids.as_slice();
-    let ids = &ids;
     let round = |round: u32| {
         TARGETS.into_iter().flat_map(move |target| {
             ids.iter().zip(shaders::SOURCES).flat_map(move |((id, size), (name, source))| {
                 entry_points(source)
+                    .into_iter()
                     .filter(move |_| target != "glsl" || !NOT_GLSL.contains(name))
-                    .map(move |entry| action(*id, *size, target, entry, round))
+                    .map(move |entry| action(*id, *size, target, &entry, round))
             })
         })
     };
@@ -166,12 +185,17 @@ fn action(source: ChunkId, bytes: usize, target: &str, entry: &str, round: u32) 
     })
 }
 
-/// Names of the entry points of a WGSL source: the function behind each stage attribute.
-fn entry_points(source: &str) -> impl Iterator<Item = &str> {
+/// Names of the entry points of a WGSL source: the function behind each stage attribute. Comments
+/// may speak of stages, too, so they don't count.
+fn entry_points(source: &str) -> Vec<String> {
+    let code: String =
+        source.lines().filter_map(|line| line.split("//").next()).collect::<Vec<_>>().join("\n");
     ["@vertex", "@fragment", "@compute"]
         .into_iter()
-        .flat_map(|stage| source.split(stage).skip(1))
+        .flat_map(|stage| code.split(stage).skip(1))
         .filter_map(|rest| rest.split_once("fn ")?.1.split(['(', ' ']).next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Submits every action and returns the LSNs that were acknowledged, in order of answer.
@@ -201,9 +225,60 @@ fn bar(global: &Global, length: u64) -> ProgressBar {
     if global.json {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let style = "{wide_bar} {pos}/{len} compiled, {per_sec}, {eta} left";
+    let style = "{bar:40} {pos}/{len} compiled, about {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_points_are_the_functions_behind_stages() {
+        let source = "// @vertex fn not_this()\n@vertex\nfn vs_main(@location(0) a: f32) {}\n\
+            fn helper() {}\n@compute @workgroup_size(8, 8) fn main() {}\n@fragment fn fs () {}";
+        assert_eq!(entry_points(source), ["vs_main", "fs", "main"]);
+    }
+
+    /// The demo would report a failure that is none of the service's.
+    #[test]
+    fn every_source_has_entry_points_that_are_declared_once() {
+        for (name, source) in shaders::SOURCES {
+            let found = entry_points(source);
+            assert!(!found.is_empty(), "{name}");
+            for entry in found {
+                assert_eq!(source.matches(&format!("fn {entry}(")).count(), 1, "{name}: {entry}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_to_keep_must_be_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(empty(dir.path()).is_ok());
+        assert!(empty(&dir.path().join("new")).is_ok());
+        std::fs::write(dir.path().join("x"), "").unwrap();
+        assert_eq!(Code::of(&empty(dir.path()).unwrap_err()), Code::Usage);
+    }
+
+    #[test]
+    fn a_promise_is_broken_by_each_way_of_breaking_it() {
+        let seen = |states: &[(u64, &str)]| {
+            states.iter().map(|(lsn, state)| (Lsn(*lsn), (*state).to_owned())).collect()
+        };
+        let asked = [Lsn(2), Lsn(5)];
+        let report = |states: &[(u64, &str)], repeated, known| Report {
+            verdict: Verdict::of(&asked, &seen(states), repeated),
+            known_after_restart: known,
+            ..Report::default()
+        };
+        assert!(report(&[(2, "completed"), (5, "completed")], 0, 2).is_good());
+        assert!(!report(&[(2, "completed"), (5, "failed")], 0, 2).is_good());
+        assert!(!report(&[(2, "completed")], 0, 2).is_good());
+        assert!(!report(&[(2, "completed"), (5, "completed")], 1, 2).is_good());
+        assert!(!report(&[(2, "completed"), (5, "completed")], 0, 1).is_good());
+    }
 }

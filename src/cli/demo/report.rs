@@ -19,7 +19,7 @@ pub(super) struct Report {
     pub(super) second_half: (usize, Duration),
     pub(super) recovery: Duration,
     /// Acknowledged jobs that the restarted service knew.
-    pub(super) verdict_after_restart: usize,
+    pub(super) known_after_restart: usize,
     pub(super) verdict: Verdict,
 }
 
@@ -51,15 +51,14 @@ impl Report {
         let Verdict { acknowledged, completed, failed, lost, repeated } = self.verdict;
         completed == acknowledged
             && failed + lost + repeated == 0
-            && self.verdict_after_restart == acknowledged
+            && self.known_after_restart == acknowledged
     }
 
     pub(super) async fn print(
         &self,
         global: &Global,
         client: &Client,
-        data: &Path,
-        kept: bool,
+        kept: Option<&Path>,
     ) -> anyhow::Result<()> {
         let Verdict { acknowledged, completed, failed, lost, repeated } = self.verdict;
         let lines = client.get::<Value>("/compute/sysinfo").await?;
@@ -68,7 +67,7 @@ impl Report {
             output::json(&json!({
                 "good": self.is_good(),
                 "acknowledged": acknowledged,
-                "known_after_restart": self.verdict_after_restart,
+                "known_after_restart": self.known_after_restart,
                 "completed": completed,
                 "failed": failed,
                 "lost": lost,
@@ -90,16 +89,16 @@ impl Report {
              \x20 failed / lost / listed twice    {failed} / {lost} / {repeated}\n\
              \x20 ready again after the crash     {:.2?}\n\
              \x20 submitted durably               {:.0}/s over {} connections\n\
-             \x20 compiled before / after         {:.0}/s / {:.0}/s\n\
+             \x20 compiled before / after         {:.0}/s / {:.0}/s, in a process each\n\
              \x20 records in the log              {last_lsn}",
-            self.verdict_after_restart,
+            self.known_after_restart,
             self.recovery,
             rate(acknowledged, self.submitting),
             super::SUBMITTERS,
             rate(self.first_half.0, self.first_half.1),
             rate(self.second_half.0, self.second_half.1),
         ))?;
-        let dir = if kept { data.display().to_string() } else { "./data".to_owned() };
+        let dir = kept.map_or_else(|| "./data".to_owned(), |dir| dir.display().to_string());
         output::line(&format!(
             "\nWhere to look next:\n\
              \x20 ledgerun serve --data-dir {dir}\n\

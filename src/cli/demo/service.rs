@@ -23,8 +23,13 @@ impl Service {
     /// Starts this program as a service on a free port and waits until it is ready.
     pub(super) fn start(data: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's file")?;
-        let mut child = Command::new(program)
-            .args(["--log", "warn", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        let mut command = Command::new(program);
+        // What the person has set for a service of their own is not meant for this one.
+        for variable in super::super::serve_variables() {
+            command.env_remove(variable);
+        }
+        let mut child = command
+            .args(["--log", "error", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,38 +1,59 @@
 //! `jobs`: listing, showing and changing jobs.
 
+mod show;
+
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Global, exit::Code, output};
 use crate::client::Client;
-use crate::domain::{Lsn, WorkerId};
+use crate::domain::{JobState, Lsn, WorkerId};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum JobsCommand {
     /// List jobs, oldest first
     List(ListCommand),
     /// Show a job with its attempts and its result
+    #[command(after_help = "Examples:\n  ledgerun jobs show 1207\n  \
+        ledgerun jobs show 1207 --json | jq .attempts")]
     Show {
+        /// The job, as `jobs list` and `submit` print it
         #[arg(value_name = "LSN")]
         job: Lsn,
     },
     /// Say why a job is where it is
+    #[command(after_help = "Examples:\n  ledgerun jobs explain 1207\n  \
+        ledgerun jobs explain 1207 --json | jq -r .waits_for")]
     Explain {
+        /// The job, as `jobs list` and `submit` print it
         #[arg(value_name = "LSN")]
         job: Lsn,
     },
     /// Cancel jobs; their processes end unless somebody else wants the same result
+    #[command(after_help = "Examples:\n  ledgerun jobs cancel 1207\n  \
+        ledgerun jobs list --state pending --json | jq .lsn | xargs ledgerun jobs cancel")]
     Cancel(Which),
     /// Try failed or abandoned jobs again
+    #[command(after_help = "Examples:\n  ledgerun jobs reschedule 1207\n  \
+        ledgerun jobs list --state failed --json | jq .lsn | xargs ledgerun jobs reschedule")]
     Reschedule(Which),
     /// Pull jobs back and hand them out again
+    #[command(after_help = "Examples:\n  ledgerun jobs retract 1207\n  \
+        ledgerun jobs list --state running --json | jq .lsn | xargs ledgerun jobs retract")]
     Retract(Which),
     /// Give up the results of jobs that ended
+    #[command(after_help = "Examples:\n  ledgerun jobs retire 1207\n  \
+        ledgerun completed --json | jq .lsn | xargs ledgerun jobs retire")]
     Retire(Which),
     /// Change a job's priority; larger is sooner
+    #[command(after_help = "Examples:\n  ledgerun jobs priority 1207 5\n  \
+        ledgerun jobs priority 1207 -1")]
     Priority {
+        /// The job, as `jobs list` and `submit` print it
         #[arg(value_name = "LSN")]
         job: Lsn,
+        /// Its new priority; that of a job is 2 unless said otherwise
         #[arg(value_name = "N", allow_negative_numbers = true)]
         priority: i32,
     },
@@ -40,6 +61,7 @@ pub(super) enum JobsCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct Which {
+    /// The jobs, as `jobs list` and `submit` print them
     #[arg(value_name = "LSN", required = true)]
     jobs: Vec<Lsn>,
 }
@@ -48,8 +70,8 @@ pub(super) struct Which {
 #[command(after_help = "Examples:\n  ledgerun jobs list --state failed\n  \
     ledgerun jobs list --function Exec --limit 20 --json")]
 pub(super) struct ListCommand {
-    /// Only jobs in this state: pending, submitting, running, retracted, completed, failed, abandoned, cancelled
-    #[arg(long, value_name = "STATE")]
+    /// Only jobs in this state
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(JobState::ALL.map(JobState::name)))]
     state: Option<String>,
     /// Only jobs of this worker
     #[arg(long, value_name = "HASH")]
@@ -71,18 +93,20 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
         JobsCommand::List(list) => print_list(global, &client, list).await?,
         JobsCommand::Show { job } => {
             let answer = client.job(job).await?;
-            let text = if global.json {
-                answer.to_string()
+            if global.json {
+                output::json(&answer)?;
             } else {
-                serde_json::to_string_pretty(&answer)?
-            };
-            output::line(&text)?;
+                show::print(&answer)?;
+            }
         }
         JobsCommand::Explain { job } => {
             let answer: Value = client.get(&format!("/compute/jobs/{job}/explain")).await?;
-            match answer.get("because").and_then(Value::as_str) {
-                Some(text) if !global.json => output::line(text)?,
-                _ => output::line(&serde_json::to_string_pretty(&answer)?)?,
+            if global.json {
+                output::json(&answer)?;
+            } else {
+                let (state, because) =
+                    (output::text(&answer, "state"), output::text(&answer, "because"));
+                output::line(&format!("job {job} is {state}: {because}"))?;
             }
         }
         JobsCommand::Cancel(which) => return change(global, &client, which, "cancel").await,
@@ -93,7 +117,10 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
         JobsCommand::Retire(which) => return change(global, &client, which, "retire").await,
         JobsCommand::Priority { job, priority } => {
             let path = format!("/compute/jobs/{job}/priority");
-            client.post::<Value>(&path, &json!({ "priority": priority })).await?;
+            let answer: Value = client.post(&path, &json!({ "priority": priority })).await?;
+            if global.json {
+                output::json(&answer)?;
+            }
         }
     }
     Ok(Code::Clean)
@@ -113,7 +140,7 @@ async fn change(
             Ok(answer) if global.json => output::json(&answer)?,
             Ok(_) => {}
             Err(refused @ crate::client::Error::Refused { .. }) => {
-                output::complain(&refused.to_string());
+                output::complain(&format!("cannot {verb} job {job}: {refused}"));
                 code = Code::Failed;
             }
             Err(other) => return Err(other.into()),
@@ -137,21 +164,26 @@ async fn print_list(global: &Global, client: &Client, list: ListCommand) -> anyh
         }
         return Ok(());
     }
-    let text = |job: &Value, key: &str| match job.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
-    let columns = ["lsn", "state", "function", "priority", "retry_count", "submitted_at", "action"];
-    let rows = jobs.iter().map(|job| columns.iter().map(|key| text(job, key)).collect());
-    output::table(
-        &["job", "state", "function", "priority", "retries", "submitted", "action"],
-        rows.collect(),
-    )?;
-    if jobs.len() >= list.limit
-        && let Some(next) = answer.get("next").and_then(Value::as_u64)
-    {
-        output::say(&format!("more: --after {next}"));
+    let rows = jobs.iter().map(|job| {
+        let mut state = output::text(job, "state");
+        let cached = job.get("cached").and_then(Value::as_bool) == Some(true);
+        if cached && output::is_terminal() {
+            state.push_str(" (cached)");
+        }
+        vec![
+            output::text(job, "lsn"),
+            state,
+            output::text(job, "function"),
+            output::text(job, "priority"),
+            output::text(job, "retry_count"),
+            output::seconds(job, "submitted_at"),
+            output::text(job, "action"),
+        ]
+    });
+    let head = ["job", "state", "function", "priority", "retries", "submitted", "action"];
+    output::table(&head, rows.collect())?;
+    if let Some(next) = answer.get("next").and_then(Value::as_u64) {
+        output::say(&format!("there are more: --after {next}"));
     }
     Ok(())
 }

@@ -1,0 +1,15 @@
+//! The command line as its users have it: the real program, in pipes and on a terminal, against a
+//! real service.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod bench;
+mod demo;
+mod feeds;
+mod jobs;
+mod run;
+mod serve;
+mod submit;
+mod workers;
+
+#[path = "../support/service.rs"]
+mod service;
