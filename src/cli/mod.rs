@@ -3,6 +3,7 @@
 //! stdout carries data, stderr everything else. `--json` on every command that reads. Exit codes
 //! are in [`exit`].
 
+mod allocator;
 mod completed;
 mod demo;
 pub mod exit;

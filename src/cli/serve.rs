@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::exit::{Code, Coded};
-use super::output;
+use super::{allocator, output};
 use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
@@ -33,6 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Code> {
+    allocator::settle();
     if args.sandbox == Some(crate::config::Sandbox::Strict) {
         let why = anyhow!(
             "--sandbox strict is refused: this version isolates attempts by folder and process group \

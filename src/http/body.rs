@@ -40,15 +40,7 @@ impl Budget {
 /// A buffered body. Its share of the budget is given back when it is dropped.
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
-    permit: OwnedSemaphorePermit,
-}
-
-impl Buffered {
-    /// Sets more aside, for what is made of the bytes.
-    pub(super) fn grow(&mut self, budget: &Budget, bytes: usize) -> Result<(), Error> {
-        self.permit.merge(budget.take(bytes)?);
-        Ok(())
-    }
+    _permit: OwnedSemaphorePermit,
 }
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
@@ -138,10 +130,10 @@ impl Body {
         // each other. It is not allocated before it arrives.
         let mut permit = budget.take(announced)?;
         let Some(first) = self.next().await? else {
-            return Ok(Buffered { bytes: Bytes::new(), permit });
+            return Ok(Buffered { bytes: Bytes::new(), _permit: permit });
         };
         if first.len() == announced {
-            return Ok(Buffered { bytes: first, permit });
+            return Ok(Buffered { bytes: first, _permit: permit });
         }
         let mut whole = BytesMut::from(&first[..]);
         let mut held = announced;
@@ -159,7 +151,7 @@ impl Body {
                 None => break,
             }
         }
-        Ok(Buffered { bytes: whole.freeze(), permit })
+        Ok(Buffered { bytes: whole.freeze(), _permit: permit })
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn post(mut request: Request) -> Result<Response, Error> {
         let (id, put) = receive(&mut request, media, None).await?;
         return Ok(stored(spelling, id, put));
     }
-    let wanted = chunk_list(&payload::plain(&mut request).await?)?;
+    let (body, _turn) = payload::plain(&mut request).await?;
+    let wanted = chunk_list(&body)?;
     let need = request.app.chunks.missing(&wanted);
     Ok(respond::ok(spelling, &object().with("need", need)))
 }
@@ -77,14 +78,15 @@ async fn receive(
     let app = request.app.clone();
     let body = std::mem::replace(&mut request.body, super::body::Body::none());
     let (store, length, limit) = (app.chunks.clone(), body.length(), app.config.limits.chunk_bytes);
-    if media == Media::Compressed {
+    let (stored, _) = if media == Media::Compressed {
         let packed_limit = limit.saturating_add(PACKED_EXTRA_BYTES);
         let decoder = Decoder::new(compressed::Limits::raw(limit), length);
         upload::pump(&app, body, packed_limit, move |pieces| unpack(&store, id, pieces, decoder))
-            .await
+            .await?
     } else {
-        upload::pump(&app, body, limit, move |pieces| copy(&store, id, pieces)).await
-    }
+        upload::pump(&app, body, limit, move |pieces| copy(&store, id, pieces)).await?
+    };
+    Ok(stored)
 }
 
 fn copy(store: &Store, id: Option<ChunkId>, mut pieces: Pieces) -> Result<(ChunkId, Put), Error> {

@@ -77,10 +77,10 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            buffered_bytes_max: 64 << 20,
-            upload_bytes_max: 96 << 20,
+            buffered_bytes_max: 48 << 20,
+            upload_bytes_max: 64 << 20,
             upload_wait: Duration::from_secs(30),
-            connections_max: 4_096,
+            connections_max: 2_048,
             header_timeout: Duration::from_secs(75),
             body_idle_timeout: Duration::from_secs(30),
             poll_hold: Duration::from_millis(100),

@@ -24,7 +24,7 @@ use crate::engine::Handle;
 
 /// Bytes a connection buffers of a request's head; a larger one is 431. A body passes through it
 /// in pieces no larger.
-const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+const CONNECTION_BUFFER_BYTES: usize = 16 << 10;
 
 /// Serves the API on `listener` until `shutdown` is ready, then lets open requests finish for up
 /// to [`HttpConfig::shutdown_grace`].
@@ -50,6 +50,7 @@ pub async fn serve(
         guard: guard::Guard::new(&config, listener.local_addr()?),
         budget: body::Budget::new(config.buffered_bytes_max),
         uploads: Arc::new(Semaphore::new(upload::places(config.upload_bytes_max))),
+        heavy: Arc::new(Semaphore::new(1)),
         held: AtomicUsize::new(0),
         started_at: System.now(),
         started: monotonic(),

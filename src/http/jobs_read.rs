@@ -27,6 +27,8 @@ use crate::wire::package::{Part, Plan};
 const LIST_DEFAULT: usize = 100;
 /// No job comes after it, and it still has a successor.
 const AFTER_MAX: Lsn = Lsn(u64::MAX - 1);
+/// Lists above this take turns.
+const LIST_LIGHT_MAX: usize = 1_000;
 /// Most jobs in a list.
 const LIST_MAX: usize = 10_000;
 
@@ -168,6 +170,7 @@ pub(super) async fn open_of_worker(request: Request) -> Result<Response, Error> 
     if !known {
         return Err(Error::NoSuchWorker(worker));
     }
+    let _turn = app.heavy().await;
     let (mut pending, mut running) = (Vec::new(), Vec::new());
     let mut after = Lsn::ZERO;
     // In portions, because the writer waits for each.
@@ -212,6 +215,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
         after: query.parse("after", "an LSN")?.unwrap_or(Lsn::ZERO).min(AFTER_MAX),
     };
     let limit = query.parse("limit", "a number")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let _turn = if limit > LIST_LIGHT_MAX { request.app.heavy().await } else { None };
     let (lsn, page) =
         request.app.engine.read(|published| (published.lsn(), published.jobs(&filter, limit)));
     let next = page.next;

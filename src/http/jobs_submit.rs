@@ -20,6 +20,9 @@ use crate::wire::action::{Action, Submission};
 use crate::wire::cb::{Field, Object};
 use crate::wire::schema::SchemaError;
 
+/// Batches above this take turns.
+const LIGHT_LEN_MAX: usize = 1_000;
+
 /// What applies to every action of a request.
 #[derive(Clone, Copy)]
 struct Terms {
@@ -35,19 +38,22 @@ pub(super) async fn submit(mut request: Request) -> Result<Response, Error> {
     if let Some(worker) = terms.worker {
         known(&request.app, worker)?;
     }
-    let held = payload::object_or_package(&mut request, |_: &Object| Ok(())).await?;
-    let limit = request.app.config.limits.batch_actions;
-    let bytes = held.bytes;
-    let submission = payload::heavy(bytes, move || {
-        // The limit first: a batch of very many empty items is small on the wire only.
-        within(limit, &held.payload)?;
-        let submission = match held.payload {
-            Payload::Object(object) => Submission::parse(object),
-            Payload::Json(value) => Submission::from_json(&value),
+    let mut held = payload::object_or_package(&mut request, |_: &Object| Ok(())).await?;
+    // The limit first: a batch of very many empty items is small on the wire only.
+    if count_within(request.app.config.limits.batch_actions, &held.payload)? > LIGHT_LEN_MAX {
+        held.take_turn(&request.app).await;
+    }
+    let submission = payload::heavy(held.bytes, move || {
+        let submission = match &held.payload {
+            Payload::Object(object) => Submission::parse(object.clone()),
+            Payload::Json(value) => Submission::from_json(value),
         };
-        submission.map_err(|error| malformed(&error))
+        // What the body was is of no more use, but the turn is.
+        held.payload = Payload::Json(Value::Null);
+        submission.map(|submission| (submission, held)).map_err(|error| malformed(&error))
     });
-    let (lsn, body) = match submission.await?? {
+    let (submission, _held) = submission.await??;
+    let (lsn, body) = match submission {
         Submission::One(action) => one(&request, terms, action).await?,
         Submission::Batch(actions) => batch(&request, terms, actions).await?,
     };
@@ -75,14 +81,15 @@ fn known(app: &App, worker: WorkerId) -> Result<(), Error> {
     if known { Ok(()) } else { Err(Error::UnknownWorker(worker)) }
 }
 
-fn within(limit: usize, payload: &Payload) -> Result<(), Error> {
+/// How many actions a batch has; none when there is one without a batch.
+fn count_within(limit: usize, payload: &Payload) -> Result<usize, Error> {
     let found = match payload {
         Payload::Object(object) => object.get("actions").map_or(0, Field::count),
         Payload::Json(value) => {
             value.get("actions").and_then(Value::as_array).map_or(0, <[Value]>::len)
         }
     };
-    if found > limit { Err(Error::BatchTooLarge { limit, found }) } else { Ok(()) }
+    if found > limit { Err(Error::BatchTooLarge { limit, found }) } else { Ok(found) }
 }
 
 /// One action: the answer is about it alone.
@@ -167,11 +174,12 @@ async fn batch(
                 Some(Ok(accepted)) => {
                     last = last.max(accepted.last);
                     let (worker, cached) = submitted(&accepted)?;
-                    object()
+                    let result = object()
                         .with("lsn", accepted.first)
                         .with("action", action)
                         .with("worker", worker)
-                        .with_some("cached", cached.then_some(true))
+                        .with_some("cached", cached.then_some(true));
+                    packed(&result)
                 }
                 Some(Err(rejection)) => refusal(&rejection.into()),
                 None => refusal(&Error::Internal("a job of the batch has no answer".into())),
@@ -237,11 +245,16 @@ fn acceptable(
     if need.is_empty() { Ok(()) } else { Err(Error::Need { need }) }
 }
 
+/// A result in its bytes: there may be very many, and as a tree each is several times larger.
+fn packed(result: &Value) -> Value {
+    Value::Raw(result.to_object())
+}
+
 /// A refused item of a batch.
 fn refusal(error: &Error) -> Value {
     let code = match error {
         Error::Engine(crate::engine::Error::Rejected(rejection)) => rejection_status(rejection).1,
         other => other.status().1,
     };
-    with_details(object().with("error", sentence(error)).with("code", code), error)
+    packed(&with_details(object().with("error", sentence(error)).with("code", code), error))
 }

@@ -53,6 +53,9 @@ struct App {
     budget: body::Budget,
     /// Memory for streamed uploads, in MiB.
     uploads: Arc<Semaphore>,
+    /// One at a time makes something large of a body or of the views: what is made takes several
+    /// times the memory of what it is made of.
+    heavy: Arc<Semaphore>,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,
@@ -62,6 +65,12 @@ struct App {
 }
 
 impl App {
+    /// Waits for the turn to make something large. Nobody who holds it waits for a client.
+    async fn heavy(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.heavy.clone().acquire_owned().await.ok()
+    }
+
     /// Takes one of the few places for polls that are held for a moment.
     fn hold(self: &Arc<Self>) -> Option<Held> {
         let limit = self.config.polls_held_max;

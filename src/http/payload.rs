@@ -1,5 +1,8 @@
 //! Bodies that say something: objects in either spelling, packages.
 
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::App;
 use super::body::{Body, Buffered};
 use super::error::Error;
@@ -31,6 +34,22 @@ pub(super) struct Held {
     /// Bytes of the body, to tell light work from heavy.
     pub(super) bytes: usize,
     _share: Option<Buffered>,
+    /// Held by a package whose root may be large, until that is dealt with.
+    _upload: Option<OwnedSemaphorePermit>,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn new(payload: Payload, bytes: usize) -> Self {
+        Self { payload, bytes, _share: None, _upload: None, turn: None }
+    }
+
+    /// Takes the turn to make something large of this, if it isn't taken yet.
+    pub(super) async fn take_turn(&mut self, app: &App) {
+        if self.turn.is_none() {
+            self.turn = app.heavy().await;
+        }
+    }
 }
 
 /// Reads a body that is an object, JSON, or a package with one of them as root. Attachments of a
@@ -49,9 +68,9 @@ pub(super) async fn object_or_package(
     let body = std::mem::replace(&mut request.body, Body::none());
     match media {
         Some(Media::Package) => {
-            let root = upload::package(&app, body, check).await?;
+            let (root, turn) = upload::package(&app, body, check).await?;
             let bytes = root.bytes().len();
-            Ok(Held { payload: Payload::Object(root), bytes, _share: None })
+            Ok(Held { _upload: Some(turn), ..Held::new(Payload::Object(root), bytes) })
         }
         Some(media) => {
             let held = object(&app, body, media, app.config.limits.object_bytes).await?;
@@ -75,16 +94,21 @@ pub(super) async fn small(request: &mut Request) -> Result<Option<Value>, Error>
     Ok(Some(value_of(held.payload)))
 }
 
-/// Reads a body that is one plain object.
-pub(super) async fn plain(request: &mut Request) -> Result<Value, Error> {
+/// Reads a body that is one plain object. While a large one is used, the turn is kept.
+pub(super) async fn plain(
+    request: &mut Request,
+) -> Result<(Value, Option<OwnedSemaphorePermit>), Error> {
     let media = request.body_media(&[Media::Object, Media::Json])?;
     let body = std::mem::replace(&mut request.body, Body::none());
     let Some(media) = media else {
         return Err(Error::Malformed { what: "the body", reason: "it is empty".into() });
     };
     let limit = request.app.config.limits.object_bytes;
-    let held = object(&request.app, body, media, limit).await?;
-    Ok(value_of(held.payload))
+    let mut held = object(&request.app, body, media, limit).await?;
+    if held.bytes >= HEAVY_BYTES_MIN {
+        held.take_turn(&request.app).await;
+    }
+    Ok((value_of(held.payload), held.turn))
 }
 
 fn value_of(payload: Payload) -> Value {
@@ -101,9 +125,9 @@ async fn object(app: &App, body: Body, media: Media, limit: u64) -> Result<Held,
     if media != Media::Json {
         let parsed = heavy(length, move || Object::parse(bytes)).await?;
         let payload = Payload::Object(parsed.map_err(|error| malformed(&error))?);
-        return Ok(Held { payload, bytes: length, _share: Some(share) });
+        return Ok(Held { _share: Some(share), ..Held::new(payload, length) });
     }
-    // Text of a few bytes can be a value of many, so what will be made of it is set aside first.
+    // Text of a few bytes can be a value of many.
     let values = share.bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
     let memory = values.saturating_mul(JSON_VALUE_BYTES);
     if memory > app.config.buffered_bytes_max {
@@ -111,16 +135,16 @@ async fn object(app: &App, body: Body, media: Media, limit: u64) -> Result<Held,
             limit: app.config.buffered_bytes_max / JSON_VALUE_BYTES,
         });
     }
-    if length >= HEAVY_BYTES_MIN {
-        share.grow(&app.budget, memory)?;
-    }
+    let turn = if length >= HEAVY_BYTES_MIN { app.heavy().await } else { None };
     let value = heavy(length, move || json::parse(&bytes)).await?;
+    // The text is of no more use, and the value may hold all of it once more.
+    share.bytes = Bytes::new();
     let value = value.map_err(|error| malformed(&error))?;
     if value.as_object().is_none() {
         let reason = format!("it is {}, not an object", value.kind_name());
         return Err(Error::Malformed { what: "the body", reason });
     }
-    Ok(Held { payload: Payload::Json(value), bytes: length, _share: Some(share) })
+    Ok(Held { _share: Some(share), turn, ..Held::new(Payload::Json(value), length) })
 }
 
 /// Runs `work` here when the body is small, else where it holds nobody up.

@@ -13,7 +13,7 @@ use crate::domain::{Blob, ChunkId, ObjectRef};
 use crate::wire::cb::Object;
 
 /// Content goes out in pieces of this size.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Makes an object something a record can refer to: inside it when small, else a durable chunk.
 pub(super) async fn keep(app: &App, object: Object) -> Result<ObjectRef, Error> {

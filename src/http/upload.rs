@@ -21,6 +21,8 @@ const ATTACHMENTS_MAX: u32 = 100_000;
 /// What the largest upload holds in memory, in MiB: a block packed and unpacked or a root object,
 /// a group of pieces, the table.
 const LARGE_MIB: u32 = 32;
+/// A block goes to the store in slices, since that gathers whatever it is given.
+const SLICE_BYTES: usize = 512 << 10;
 /// Pieces between socket and store. A piece is at most what a connection buffers.
 const PIECES_WAITING: usize = 4;
 
@@ -36,7 +38,8 @@ impl Pieces {
     }
 }
 
-/// Hands `body`, at most `limit` bytes, to `consume` on a blocking thread.
+/// Hands `body`, at most `limit` bytes, to `consume` on a blocking thread. Gives its share of the
+/// memory for uploads too, to be kept as long as the result is large.
 ///
 /// `consume` must not make anything visible before it has seen the end of what it reads: the end
 /// of the pieces is also what a client that goes away looks like.
@@ -45,7 +48,7 @@ pub(super) async fn pump<T: Send + 'static>(
     mut body: Body,
     limit: u64,
     consume: impl FnOnce(Pieces) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+) -> Result<(T, OwnedSemaphorePermit), Error> {
     body.check_length(limit)?;
     if !app.engine.has_room() {
         return Err(Error::NoRoom);
@@ -54,8 +57,7 @@ pub(super) async fn pump<T: Send + 'static>(
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
     let consumer = tokio::task::spawn_blocking(move || {
         // Whoever gives up on the answer does not stop the thread at once, so the turn is its own.
-        let _turn = turn;
-        consume(Pieces { receiver })
+        consume(Pieces { receiver }).map(|result| (result, turn))
     });
     let sent = send(&mut body, limit, pieces).await;
     let result = consumer.await.map_err(|_| Error::Internal("storing a body failed".into()))?;
@@ -115,7 +117,7 @@ pub(super) async fn package(
     app: &App,
     body: Body,
     check: impl Fn(&Object) -> Result<(), Error> + Send + 'static,
-) -> Result<Object, Error> {
+) -> Result<(Object, OwnedSemaphorePermit), Error> {
     let limits = package::Limits {
         root_bytes_max: app.config.limits.object_bytes,
         attachments_max: ATTACHMENTS_MAX,
@@ -156,7 +158,9 @@ fn unpack(
                 Event::Begin { entry, .. } => upload = Some(store.writer(ChunkId(entry.hash))?),
                 Event::Content(content) => {
                     if let Some(writer) = &mut upload {
-                        writer.write(content)?;
+                        for slice in content.chunks(SLICE_BYTES) {
+                            writer.write(slice)?;
+                        }
                     }
                 }
                 Event::End { .. } => {
@@ -187,9 +191,11 @@ impl Upload {
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        match self {
-            Self::Named(writer) => writer.write(bytes)?,
-            Self::Unnamed(spool, _) => spool.write(bytes)?,
+        for slice in bytes.chunks(SLICE_BYTES) {
+            match self {
+                Self::Named(writer) => writer.write(slice)?,
+                Self::Unnamed(spool, _) => spool.write(slice)?,
+            }
         }
         Ok(())
     }

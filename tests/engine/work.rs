@@ -142,6 +142,6 @@ pub(crate) fn reverse(seed: &str) -> Parcel {
 
 /// What [`reverse`] reverses.
 pub(crate) fn texts(seed: &str) -> (Vec<u8>, Vec<u8>) {
-    let long = (0..9_000).map(|line| format!("{seed} {line}\n")).collect::<String>();
-    (format!("input of {seed}").into_bytes(), long.into_bytes())
+    let long: Vec<_> = (0..9_000).map(|line| format!("{seed} {line}\n")).collect();
+    (format!("input of {seed}").into_bytes(), long.concat().into_bytes())
 }

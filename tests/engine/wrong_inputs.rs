@@ -84,7 +84,6 @@ impl Bench {
     pub(crate) fn assert_small(&self) {
         let peak = self.service.peak_rss_bytes();
         assert!(peak < PEAK_BYTES_MAX, "the service had taken {} MiB", peak >> 20);
-        eprintln!("peak: {} MiB", peak >> 20);
     }
 
     /// Sends the whole table, and tells all that is not as it says.

@@ -101,13 +101,13 @@ fn compressed_buffers_that_lie() {
     bench.check(table);
     for hash in [hash, other] {
         let held = Request::new("HEAD", format!("/compute/chunks/{hash}"));
-        assert_eq!(held_status(&bench, held), 404, "nothing of it is kept");
+        assert_eq!(held_status(&bench, &held), 404, "nothing of it is kept");
     }
     // And the truth is still welcome.
     bench.send(&put(hash, lz4(RAW))).expect(201);
 }
 
-fn held_status(bench: &Bench, request: Request) -> u16 {
+fn held_status(bench: &Bench, request: &Request) -> u16 {
     let mut connection = crate::wire::Connection::open(bench.service.address());
     connection.write(&request.to_bytes(bench.service.address())).unwrap();
     connection.read_head().status

@@ -132,7 +132,7 @@ fn actions_that_say_nothing_of_use() {
             .says("Inputs.a.txt.RawSize"),
         Wrong::new("an input nobody has", input(json!({"RawHash": unknown, "RawSize": 1})))
             .is(404, "missing_chunks")
-            .says("1 chunks are missing"),
+            .says("missing chunks: 1"),
         Wrong::new("an unknown worker", Request::post(unknown_path, JSON, good.to_string()))
             .is(424, "unknown_worker")
             .says(unknown),
