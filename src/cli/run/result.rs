@@ -159,7 +159,7 @@ async fn save(client: &Client, path: &str, content: ChunkId) -> anyhow::Result<(
 mod tests {
     use super::*;
 
-    fn code(meta: Value) -> u8 {
+    fn code(meta: &Value) -> u8 {
         let result: BuildOutput = serde_json::from_value(json!({ "Meta": meta })).unwrap();
         result.code().number()
     }
@@ -167,18 +167,18 @@ mod tests {
     #[test]
     fn exit_codes_are_those_of_a_shell() {
         for exit_code in 0..=255_u8 {
-            assert_eq!(code(json!({ "ExitCode": exit_code, "Signal": 0 })), exit_code);
+            assert_eq!(code(&json!({ "ExitCode": exit_code, "Signal": 0 })), exit_code);
         }
-        assert_eq!(code(json!({ "ExitCode": 137, "Signal": 9 })), 137);
-        assert_eq!(code(json!({ "ExitCode": 143, "Signal": 15 })), 143);
-        assert_eq!(code(json!({ "ExitCode": -1 })), 255);
-        assert_eq!(code(json!({ "ExitCode": 300 })), 255);
+        assert_eq!(code(&json!({ "ExitCode": 137, "Signal": 9 })), 137);
+        assert_eq!(code(&json!({ "ExitCode": 143, "Signal": 15 })), 143);
+        assert_eq!(code(&json!({ "ExitCode": -1 })), 255);
+        assert_eq!(code(&json!({ "ExitCode": 300 })), 255);
     }
 
     #[test]
     fn a_command_that_never_ran_has_the_codes_of_that() {
-        assert_eq!(code(json!({ "StartError": 2 })), 127);
-        assert_eq!(code(json!({ "StartError": 13 })), 126);
-        assert_eq!(code(json!({})), 126, "refused before it was looked for");
+        assert_eq!(code(&json!({ "StartError": 2 })), 127);
+        assert_eq!(code(&json!({ "StartError": 13 })), 126);
+        assert_eq!(code(&json!({})), 126, "refused before it was looked for");
     }
 }
