@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ledgerun::domain::ChunkId;
 
+use crate::disk;
 use crate::http::Http;
-use crate::powercut::Disk;
 use crate::service::Service;
 use crate::stops::within;
 use crate::witness::missing;
@@ -38,13 +38,7 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_full_disk_refuses_work_and_loses_nothing() {
-    let disk = match Disk::new(512) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to fill ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(512) else { return };
     let data = disk.path().join("data");
     let service = Service::start(&data, &OPTIONS);
     let http = Http::new(service.url());

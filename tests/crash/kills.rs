@@ -114,9 +114,10 @@ fn nothing_acknowledged_is_lost_by_kills() {
     let (mut times, mut times_starting) = (Times::default(), Times::default());
     let mut former = Vec::new();
     let mut starts = Vec::new();
-    let mut busy = 0;
+    let (mut busy, mut littered) = (0, 0);
     for life in 0..KILLS {
         let left = leftovers(data);
+        littered += usize::from(!left.is_empty());
         let begun = monotonic();
         let service = Service::start(data, &OPTIONS);
         starts.push(begun.elapsed());
@@ -146,8 +147,8 @@ fn nothing_acknowledged_is_lost_by_kills() {
     let (median, longest) = times.summary();
     let slow = times.0.iter().filter(|time| **time > Duration::from_millis(200)).count();
     println!(
-        "{KILLS} kills under load, {busy} of them with attempts running, {KILLS_STARTING} while \
-         starting; {} jobs and {} chunks acknowledged, 0 lost; {} records; ended: {:?}; processes \
+        "{KILLS} kills under load, {busy} with attempts running, {littered} left folders, \
+         {KILLS_STARTING} while starting; {} jobs and {} chunks acknowledged, 0 lost; {} records; ended: {:?}; processes \
          gone after {median:?} (median), {longest:?} (longest), {slow} over 0.2 s; while starting \
          {:?}; start {:?}",
         witness.jobs.len(),
@@ -157,7 +158,7 @@ fn nothing_acknowledged_is_lost_by_kills() {
         times_starting.summary(),
         starts[starts.len() / 2],
     );
-    assert!(busy > 10, "too few kills hit anything: {busy}");
+    assert!(busy > 10 && littered > 10, "too few kills hit anything: {busy}, {littered}");
     // One that the machine had no time for may take longer.
     assert!(slow <= 2, "{slow} of {KILLS} took over 0.2 s, up to {longest:?}");
 }

@@ -100,7 +100,8 @@ impl<'a> Client<'a> {
     fn submit(&mut self) -> Result<(), Unknown> {
         let (which, action) = self.action();
         let worker = self.told.workers[which].id.clone();
-        let options = ["", "", "", "?priority=4", "?priority=0"][self.random.random_range(0..5)];
+        let options = ["", "", "", "?priority=4", "?priority=0", "?priority=1&cache=skip"];
+        let options = options[self.random.random_range(0..options.len())];
         let reply = self.http.post(&format!("/compute/jobs/{worker}{options}"), &action)?;
         if self.taken(reply.status) {
             self.note(&reply.value());

@@ -6,25 +6,18 @@ use ledgerun::clock::monotonic;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::alone;
 use crate::kills::{OPTIONS, live, seed};
-use crate::powercut::Disk;
 use crate::processes::Children;
 use crate::service::Service;
 use crate::witness::Witness;
+use crate::{alone, disk};
 
 const CUTS: u64 = 20;
 
 #[test]
 fn nothing_acknowledged_is_lost_by_power_cuts() {
     let _turn = alone();
-    let disk = match Disk::new(1_024) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to cut the power of ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(1_024) else { return };
     let seed = seed();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);

@@ -24,7 +24,7 @@ pub(crate) enum Temper {
     Flaky,
     /// Always fails.
     Failing,
-    /// Answers after a second.
+    /// Answers after two seconds.
     Slow,
     /// Never answers.
     Endless,
@@ -39,7 +39,7 @@ impl Temper {
             Self::Quick => "",
             Self::Flaky => "[ $(($$ % 2)) -eq 0 ] || exit 3\n",
             Self::Failing => "exit 3\n",
-            Self::Slow => "sleep 1\n",
+            Self::Slow => "sleep 2\n",
             Self::Endless => "exec sleep 600\n",
             Self::Lingering => {
                 "sleep 600 &\nsetsid sleep 600 &\n(cd /; setsid sleep 600 >/dev/null 2>&1 &)\nsleep 0.3\n"
