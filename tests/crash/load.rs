@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use ledgerun::clock::monotonic;
 use ledgerun::domain::ChunkId;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -23,6 +25,8 @@ pub(crate) struct Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) id: ChunkId,
+    /// When the answer came.
+    pub(crate) heard: Instant,
     pub(crate) seed: u64,
     pub(crate) length: usize,
 }
@@ -151,7 +155,7 @@ impl<'a> Client<'a> {
         let id = ChunkId::of(&bytes);
         let reply = self.http.put_chunk(&id.to_string(), bytes)?;
         if self.taken(reply.status) {
-            self.told.chunks.push(Chunk { id, seed, length });
+            self.told.chunks.push(Chunk { id, heard: monotonic(), seed, length });
         }
         Ok(())
     }

@@ -4,24 +4,30 @@
 //! It needs root, loop devices and python3 (for the ioctl). It doesn't model a device that lies
 //! about its cache, nor sectors that are written half.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 /// `FS_IOC_SHUTDOWN` with `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`: at once, and without writing the journal.
+/// Started with the disk and told when: an interpreter takes a while to start on a busy machine.
 const CUT: &str = "import fcntl, os, struct, sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+if sys.stdin.readline():
+    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
 /// The mounted file system. Goes away when dropped.
 #[derive(Debug)]
 pub(crate) struct Disk {
     folder: tempfile::TempDir,
+    /// Waits for the word to cut.
+    cutter: Mutex<Option<Child>>,
 }
 
 impl Disk {
     /// Makes an empty disk. The error says what this machine lacks.
     pub(crate) fn new(mebibytes: u64) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let disk = Self { folder };
+        let disk = Self { folder, cutter: Mutex::default() };
         let image = std::fs::File::create(disk.image()).map_err(|error| error.to_string())?;
         image.set_len(mebibytes << 20).map_err(|error| error.to_string())?;
         std::fs::create_dir(disk.path()).map_err(|error| error.to_string())?;
@@ -38,7 +44,9 @@ impl Disk {
 
     /// Cuts the power. From now on every write fails, and reads of what isn't in memory too.
     pub(crate) fn cut(&self) {
-        run(Command::new("python3").args(["-c", CUT]).arg(self.path())).unwrap();
+        let mut cutter = self.cutter.lock().unwrap().take().unwrap();
+        cutter.stdin.take().unwrap().write_all(b"now\n").unwrap();
+        assert!(cutter.wait().unwrap().success());
     }
 
     /// Turns it on again, with what had reached the disk. All files must be closed.
@@ -48,7 +56,12 @@ impl Disk {
     }
 
     fn mount(&self) -> Result<(), String> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))?;
+        let mut cutter = Command::new("python3");
+        cutter.args(["-c", CUT]).arg(self.path()).stdin(Stdio::piped());
+        let cutter = cutter.spawn().map_err(|error| format!("python3: {error}"))?;
+        *self.cutter.lock().unwrap() = Some(cutter);
+        Ok(())
     }
 
     fn image(&self) -> PathBuf {
@@ -58,6 +71,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        if let Some(mut cutter) = self.cutter.lock().unwrap().take() {
+            // It ends without the word.
+            drop(cutter.stdin.take());
+            let _ = cutter.wait();
+        }
         // Not mounted when `new` failed.
         let _ = run(Command::new("umount").arg(self.path()));
     }
