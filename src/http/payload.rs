@@ -15,8 +15,8 @@ use crate::wire::value::Value;
 
 /// Largest body of requests that carry a few fields only, in bytes.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
-/// What one value of a JSON body takes in memory while it is read, in bytes.
-const JSON_VALUE_BYTES: usize = 80;
+/// What one value of a body takes in memory while it is read, in bytes.
+const VALUE_BYTES: usize = 80;
 /// Bodies above this are read on a thread that may take its time, in bytes.
 const HEAVY_BYTES_MIN: usize = 128 << 10;
 
@@ -91,7 +91,7 @@ pub(super) async fn small(request: &mut Request) -> Result<Option<Value>, Error>
         return Ok(None);
     }
     let held = object(&request.app, body, media, SMALL_BYTES_MAX).await?;
-    Ok(Some(value_of(held.payload)))
+    value_of(&request.app, held).await.map(Some)
 }
 
 /// Reads a body that is one plain object. While a large one is used, the turn is kept.
@@ -108,13 +108,25 @@ pub(super) async fn plain(
     if held.bytes >= HEAVY_BYTES_MIN {
         held.take_turn(&request.app).await;
     }
-    Ok((value_of(held.payload), held.turn))
+    let turn = held.turn.take();
+    Ok((value_of(&request.app, held).await?, turn))
 }
 
-fn value_of(payload: Payload) -> Value {
-    match payload {
-        Payload::Object(object) => Value::of_object(&object),
-        Payload::Json(value) => value,
+async fn value_of(app: &App, held: Held) -> Result<Value, Error> {
+    let limit = app.config.buffered_bytes_max / VALUE_BYTES;
+    match held.payload {
+        // Was counted before it was read.
+        Payload::Json(value) => Ok(value),
+        // Shared bytes until now. A null takes one of them, and dozens as a value.
+        Payload::Object(object) => {
+            let copy = move || {
+                if object.value_count() > limit {
+                    return Err(Error::TooManyValues { limit });
+                }
+                Ok(Value::of_object(&object))
+            };
+            heavy(held.bytes, copy).await?
+        }
     }
 }
 
@@ -129,11 +141,9 @@ async fn object(app: &App, body: Body, media: Media, limit: u64) -> Result<Held,
     }
     // Text of a few bytes can be a value of many.
     let values = share.bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
-    let memory = values.saturating_mul(JSON_VALUE_BYTES);
+    let memory = values.saturating_mul(VALUE_BYTES);
     if memory > app.config.buffered_bytes_max {
-        return Err(Error::TooManyValues {
-            limit: app.config.buffered_bytes_max / JSON_VALUE_BYTES,
-        });
+        return Err(Error::TooManyValues { limit: app.config.buffered_bytes_max / VALUE_BYTES });
     }
     let turn = if length >= HEAVY_BYTES_MIN { app.heavy().await } else { None };
     let value = heavy(length, move || json::parse(&bytes)).await?;

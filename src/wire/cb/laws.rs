@@ -70,6 +70,7 @@ proptest! {
         let parsed = Object::parse(object.bytes().clone()).unwrap();
         prop_assert_eq!(Value::of_object(&parsed), value);
         prop_assert_eq!(parsed.hash(), ContentHash::of(object.bytes()));
+        prop_assert_eq!(parsed.value_count(), read_all(parsed.root()));
     }
 
     #[test]

@@ -114,6 +114,15 @@ impl Object {
         all
     }
 
+    /// How many values it consists of at any depth, itself included. Linear in its bytes, which can
+    /// be as many.
+    pub fn value_count(&self) -> usize {
+        fn count(field: Field<'_>) -> usize {
+            1 + field.children().map(count).sum::<usize>()
+        }
+        count(self.root())
+    }
+
     /// The inline reference when it is small enough for a record; `None` when it must be a chunk.
     pub fn inline(&self) -> Option<ObjectRef> {
         (self.bytes.len() <= crate::domain::object::INLINE_BYTES_MAX)

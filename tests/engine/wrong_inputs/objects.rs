@@ -67,6 +67,17 @@ fn compact_binary_that_is_broken() {
 }
 
 #[test]
+fn compact_binary_that_would_swell() {
+    let bench = Bench::start(&[]);
+    // A megabyte of nulls, each of which takes dozens of bytes as a value of its own.
+    let nulls = Object::build(|o| {
+        o.field("chunks").array(|list| (0..1 << 20).for_each(|_| list.item().null()));
+    });
+    let send = Request::post("/compute/chunks", CB, nulls.into_bytes());
+    bench.check(vec![Wrong::new("a million nulls", send).is(413, "too_many_values")]);
+}
+
+#[test]
 fn json_that_is_broken() {
     let bench = Bench::start(&[]);
     let send = |text: &[u8]| Request::post(bench.jobs(), JSON, text);
