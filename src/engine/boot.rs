@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::committer::{Committer, Failed, Round};
 use super::dispatch::Dispatcher;
 use super::handle::{Handle, Shared, Status, Work};
-use super::writer::{Failed, Writer};
+use super::writer::Writer;
 use super::{COMMAND_QUEUE_LEN_MAX, Options};
 use crate::chunks;
 use crate::clock::{Clock, Entropy};
@@ -89,12 +90,15 @@ impl Boot {
             parts.runner.clone(),
             handle.clone(),
         );
+        // Without room: a round is handed over when the one before is durable, and decided meanwhile.
+        let (rounds, decided) = sync_channel(0);
+        let committer = Committer { log: parts.log, shared: Arc::clone(&shared), effects };
+        let committer = start_committer(committer, decided, handle.clone())?;
         let mut writer = Writer {
             options: parts.options,
-            log: parts.log,
             shared: Arc::clone(&shared),
             queue,
-            effects,
+            rounds,
             runner: parts.runner.clone(),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -102,19 +106,30 @@ impl Boot {
             occupied: BTreeSet::new(),
             assigned_at: Timestamp::default(),
         };
-        writer.reconcile().map_err(Stopped::Failed)?;
+        if let Err(failed) = writer.reconcile() {
+            drop(writer);
+            return Err(committer.join().map_or(Stopped::Panicked, |committed| {
+                Stopped::Failed(committed.err().unwrap_or(failed))
+            }));
+        }
         shared.set_status(Status::Ready);
 
         let (done, ended) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| writer.run()));
-                let result = if let Ok(result) = outcome {
-                    result.map_err(Stopped::Failed)
-                } else {
-                    shared.set_status(Status::Poisoned("the writer panicked".into()));
-                    Err(Stopped::Panicked)
+                // The writer is gone after it, and with it the channel the committer listens on.
+                let decided = catch_unwind(AssertUnwindSafe(|| writer.run()));
+                let committed = committer.join();
+                let result = match (committed, decided) {
+                    (Ok(Err(failed)), _) | (Ok(Ok(())), Ok(Err(failed))) => {
+                        Err(Stopped::Failed(failed))
+                    }
+                    (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
+                    (Err(_), _) | (_, Err(_)) => {
+                        shared.set_status(Status::Poisoned("the writer panicked".into()));
+                        Err(Stopped::Panicked)
+                    }
                 };
                 // The program may be ending already and not listen any more.
                 let _ = done.send(result);
@@ -124,6 +139,28 @@ impl Boot {
         let _ = handle.queue.send(Work::Wake);
         Ok(Running { handle, runner: parts.runner, thread, dispatcher, ended })
     }
+}
+
+/// Starts the thread that makes rounds durable. When it fails it wakes the writer, which may wait
+/// for work that nobody can send any more.
+fn start_committer(
+    committer: Committer,
+    rounds: Receiver<Round>,
+    handle: Handle,
+) -> Result<JoinHandle<Result<(), Failed>>, Stopped> {
+    thread::Builder::new()
+        .name("committer".into())
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| committer.run(&rounds)));
+            if result.is_err() {
+                handle.shared.set_status(Status::Poisoned("the committer panicked".into()));
+            }
+            drop(rounds);
+            // A full queue wakes it as well.
+            let _ = handle.queue.try_send(Work::Wake);
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+        .map_err(Stopped::Thread)
 }
 
 /// An engine open for business.

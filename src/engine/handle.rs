@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{oneshot, watch};
 
+use super::committer::Failed;
 use super::{Accepted, Error};
 use crate::domain::{Cause, Command, Lsn, NewJob, Rejection};
 use crate::eventlog::LogReader;
@@ -62,6 +63,21 @@ impl Shared {
     pub(super) fn set_status(&self, status: Status) {
         // A panic under this lock is impossible, so a poisoned lock still holds a valid value.
         *self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    }
+
+    /// Takes nothing more, for this reason; an earlier one stands.
+    pub(super) fn poison(&self, failed: &Failed) {
+        let mut reason = failed.to_string();
+        let mut source = std::error::Error::source(failed);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !matches!(*status, Status::Poisoned(_)) {
+            tracing::error!(%reason, "the engine stops");
+            *status = Status::Poisoned(reason);
+        }
     }
 }
 

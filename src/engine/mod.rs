@@ -2,11 +2,14 @@
 //! only then answers and acts.
 //!
 //! - [`Handle`] is what everybody else holds: it queues commands and reads what is durable.
-//! - `writer` is one thread with synchronous code; its invariants hold between awaits because there
-//!   are none.
+//! - `writer` decides: one thread with synchronous code, whose invariants hold between awaits because
+//!   there are none.
+//! - `committer` is its second half, a thread that makes the last round durable, publishes it and
+//!   answers while the next one is decided.
 //! - `dispatch` carries out effects, which are at-least-once and never waited for.
 
 mod boot;
+mod committer;
 mod dispatch;
 mod handle;
 #[cfg(test)]
@@ -14,8 +17,8 @@ mod tests;
 mod writer;
 
 pub use boot::{Boot, Parts, Running, Stopped};
+pub use committer::Failed;
 pub use handle::{Handle, Status};
-pub use writer::Failed;
 
 use crate::decide::Policy;
 use crate::domain::{Answer, Lsn, Rejection};

@@ -1,41 +1,32 @@
-//! The writer's loop: take commands, decide, append, publish, act, answer.
+//! The writer's loop: take commands, decide, hand the round on to be made durable.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::handle::{BatchReply, Shared, Status, Work};
+use super::committer::{Failed, Reply, Round};
+use super::handle::{Shared, Status, Work};
 use super::{
-    Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Error,
-    Options,
+    Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Options,
 };
-use crate::clock::{Clock, Entropy, monotonic};
+use crate::clock::{Clock, Entropy};
 use crate::decide::{Decision, Facts, decide, next_due};
 use crate::domain::{
-    Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, Lsn, NewJob, ObjectRef,
-    Outcome, Record, Rejection, Timestamp,
+    Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, NewJob, ObjectRef, Outcome,
+    Rejection, Timestamp,
 };
-use crate::effects::{Effect, effects_of, reconcile};
-use crate::eventlog::{self, EventLog};
+use crate::effects::reconcile;
 use crate::runner::{Report, Runner};
 use crate::views::Views;
-
-/// How often the log's high-water mark is made durable while records come in.
-const MARK_EVERY: Duration = Duration::from_secs(1);
-
-/// Longest time the published views are locked for writing at once, in records.
-const PUBLISH_RECORDS_MAX: usize = 256;
 
 /// The writer and everything only it may touch.
 pub(super) struct Writer {
     pub(super) options: Options,
-    pub(super) log: Box<dyn EventLog>,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Receiver<Work>,
-    pub(super) effects: Sender<Effect>,
+    /// To the committer, which takes one while it writes another.
+    pub(super) rounds: SyncSender<Round>,
     pub(super) runner: Option<Arc<dyn Runner>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -47,48 +38,17 @@ pub(super) struct Writer {
     pub(super) assigned_at: Timestamp,
 }
 
-/// What one round gathered and has not made durable yet.
-#[derive(Default)]
-struct Round {
-    records: Vec<Record>,
-    /// Bytes of the objects inside `records`, roughly.
-    bytes: usize,
-    replies: Vec<Reply>,
-}
-
-enum Reply {
-    Single(oneshot::Sender<Result<Accepted, Error>>, Result<Accepted, Rejection>),
-    Batch(oneshot::Sender<BatchReply>, Vec<Result<Accepted, Rejection>>),
-}
-
-/// Why the writer ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    #[error("cannot append to the log")]
-    Append(#[from] eventlog::Error),
-    #[error("a decided event does not apply")]
-    Apply(#[from] crate::views::ApplyError),
-}
-
 impl Writer {
-    /// Runs until told to stop or until the log fails. After a failure every waiter learns that the
-    /// outcome is unknown, and nothing is served any more.
+    /// Runs until told to stop or until the log fails.
     pub(super) fn run(mut self) -> Result<(), Failed> {
         let result = self.serve();
         if let Err(failed) = &result {
-            let mut reason = failed.to_string();
-            let mut source = std::error::Error::source(failed);
-            while let Some(cause) = source {
-                reason = format!("{reason}: {cause}");
-                source = cause.source();
-            }
-            tracing::error!(%reason, "the writer stops");
-            self.shared.set_status(Status::Poisoned(reason));
+            self.shared.poison(failed);
         }
         result
     }
 
-    /// Commands that mend what the last stop left behind, committed before anything else.
+    /// Commits what mends the last stop's leftovers, before anything else, and waits for it.
     pub(super) fn reconcile(&mut self) -> Result<(), Failed> {
         let mut round = Round::default();
         for command in reconcile(&self.staging) {
@@ -99,14 +59,15 @@ impl Writer {
                 tracing::error!(?command, %rejection, "cannot mend what the last stop left");
             }
         }
-        self.commit(round)
+        let (done, durable) = channel();
+        round.replies.push(Reply::Boot(done));
+        self.commit(round)?;
+        durable.recv().map_err(|_| Failed::Committer)
     }
 
     fn serve(&mut self) -> Result<(), Failed> {
-        let mut marked = monotonic();
-        let mut dirty = false;
         loop {
-            let work = match self.queue.recv_timeout(self.patience(dirty)) {
+            let work = match self.queue.recv_timeout(self.patience()) {
                 Ok(work) => Some(work),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Work::Stop),
@@ -114,22 +75,16 @@ impl Writer {
             let mut round = Round::default();
             let stop = self.gather(work, &mut round)?;
             self.assign(&mut round)?;
-            dirty |= !round.records.is_empty();
             self.commit(round)?;
-            if stop || (dirty && marked.elapsed() >= MARK_EVERY) {
-                self.log.sync_mark()?;
-                marked = monotonic();
-                dirty = false;
-            }
             if stop {
                 return Ok(());
             }
         }
     }
 
-    /// How long to wait for work: until the next retry is due or the mark must be written.
-    fn patience(&self, dirty: bool) -> Duration {
-        let long = if dirty { MARK_EVERY } else { Duration::from_hours(1) };
+    /// How long to wait for work: until the next retry is due.
+    fn patience(&self) -> Duration {
+        let long = Duration::from_hours(1);
         let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
             return long;
         };
@@ -255,6 +210,12 @@ impl Writer {
             == Status::Stopping
     }
 
+    /// False once the committer has failed: an empty round then ends the writer, too.
+    fn is_sound(&self) -> bool {
+        let status = self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        !matches!(*status, Status::Poisoned(_))
+    }
+
     fn free_slots(&self) -> usize {
         let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
         slots.saturating_sub(self.occupied.len())
@@ -281,49 +242,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the round durable, then publishes it, then acts, then answers: in this order, so that
-    /// nobody sees or hears what a crash could take back.
+    /// Passes the round on to be made durable. Waits while the one before the last is being written,
+    /// so that staging is never more than two rounds ahead.
     fn commit(&mut self, round: Round) -> Result<(), Failed> {
-        if let Some(last) = round.records.last().map(|record| record.lsn) {
-            self.log.append(&round.records)?;
-            let ended = self.publish(&round.records)?;
-            self.shared.durable.send_replace(last);
-            if let Some(ended) = ended {
-                self.shared.ended.send_replace(ended);
-            }
+        if round.records.is_empty() && round.replies.is_empty() && self.is_sound() {
+            return Ok(());
         }
-        for reply in round.replies {
-            // Whoever asked may have gone; the facts stand all the same.
-            match reply {
-                Reply::Single(reply, result) => drop(reply.send(result.map_err(Error::from))),
-                Reply::Batch(reply, results) => drop(reply.send(Ok(results))),
-            }
-        }
-        Ok(())
-    }
-
-    /// Folds durable records into the published views and passes their effects on. Returns the
-    /// newest record that ended a job.
-    fn publish(&self, records: &[Record]) -> Result<Option<Lsn>, Failed> {
-        let mut ended = None;
-        for slice in records.chunks(PUBLISH_RECORDS_MAX) {
-            let mut published =
-                self.shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for record in slice {
-                published.apply(record)?;
-            }
-        }
-        for record in records {
-            for effect in effects_of(record) {
-                if matches!(effect, Effect::JobsEnded) {
-                    ended = Some(record.lsn);
-                } else {
-                    // The dispatcher outlives the writer except in a crash, which reconcile mends.
-                    let _ = self.effects.send(effect);
-                }
-            }
-        }
-        Ok(ended)
+        self.rounds.send(round).map_err(|_| Failed::Committer)
     }
 }
 

@@ -1,0 +1,144 @@
+//! The second half of the writer: makes rounds durable, publishes them, acts, answers.
+//!
+//! It is a thread of its own so that the next round is decided while this one is being written.
+//! Rounds come in the order they were decided, and at most one waits.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::handle::{BatchReply, Shared};
+use super::{Accepted, Error};
+use crate::clock::monotonic;
+use crate::domain::{Lsn, Record, Rejection};
+use crate::effects::{Effect, effects_of};
+use crate::eventlog::{self, EventLog};
+
+/// How often the log's high-water mark is made durable while records come in.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest time the published views are locked for writing at once, in records.
+const PUBLISH_RECORDS_MAX: usize = 256;
+
+/// What the writer decided in one go.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) records: Vec<Record>,
+    /// Bytes of the objects inside `records`, roughly.
+    pub(super) bytes: usize,
+    pub(super) replies: Vec<Reply>,
+}
+
+/// Somebody who waits for a round.
+pub(super) enum Reply {
+    Single(oneshot::Sender<Result<Accepted, Error>>, Result<Accepted, Rejection>),
+    Batch(oneshot::Sender<BatchReply>, Vec<Result<Accepted, Rejection>>),
+    /// The engine itself, at the start.
+    Boot(Sender<()>),
+}
+
+/// Why the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("cannot append to the log")]
+    Append(#[from] eventlog::Error),
+    #[error("a decided event does not apply")]
+    Apply(#[from] crate::views::ApplyError),
+    /// The other thread failed, and has said why.
+    #[error("the log is not written any more")]
+    Committer,
+}
+
+pub(super) struct Committer {
+    pub(super) log: Box<dyn EventLog>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) effects: Sender<Effect>,
+}
+
+impl Committer {
+    /// Runs until the writer is gone or the log fails. After a failure everybody who waits learns
+    /// that the outcome is unknown, and nothing is served any more.
+    pub(super) fn run(mut self, rounds: &Receiver<Round>) -> Result<(), Failed> {
+        let mut marked = monotonic();
+        let mut dirty = false;
+        loop {
+            let patience = if dirty { MARK_EVERY } else { Duration::from_hours(1) };
+            let open = match rounds.recv_timeout(patience) {
+                Ok(round) => {
+                    dirty |= !round.records.is_empty();
+                    self.commit(round)?;
+                    true
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if dirty && (!open || marked.elapsed() >= MARK_EVERY) {
+                self.mark(&mut marked)?;
+                dirty = false;
+            }
+            if !open {
+                return Ok(());
+            }
+        }
+    }
+
+    fn mark(&mut self, marked: &mut Instant) -> Result<(), Failed> {
+        self.log.sync_mark().map_err(|failed| self.poison(failed.into()))?;
+        *marked = monotonic();
+        Ok(())
+    }
+
+    /// Makes the round durable, then publishes it, then acts, then answers: in this order, so that
+    /// nobody sees or hears what a crash could take back.
+    fn commit(&mut self, round: Round) -> Result<(), Failed> {
+        if let Some(last) = round.records.last().map(|record| record.lsn) {
+            self.log.append(&round.records).map_err(|failed| self.poison(failed.into()))?;
+            let ended = self.publish(&round.records).map_err(|failed| self.poison(failed))?;
+            self.shared.durable.send_replace(last);
+            if let Some(ended) = ended {
+                self.shared.ended.send_replace(ended);
+            }
+        }
+        for reply in round.replies {
+            // Whoever asked may have gone; the facts stand all the same.
+            match reply {
+                Reply::Single(reply, result) => drop(reply.send(result.map_err(Error::from))),
+                Reply::Batch(reply, results) => drop(reply.send(Ok(results))),
+                Reply::Boot(reply) => drop(reply.send(())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds durable records into the published views and passes their effects on. Returns the
+    /// newest record that ended a job.
+    fn publish(&self, records: &[Record]) -> Result<Option<Lsn>, Failed> {
+        let mut ended = None;
+        for slice in records.chunks(PUBLISH_RECORDS_MAX) {
+            let mut published =
+                self.shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for record in slice {
+                published.apply(record)?;
+            }
+        }
+        for record in records {
+            for effect in effects_of(record) {
+                if matches!(effect, Effect::JobsEnded) {
+                    ended = Some(record.lsn);
+                } else {
+                    // The dispatcher outlives this thread except in a crash, which reconcile mends.
+                    let _ = self.effects.send(effect);
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Before anybody's answer is dropped, so that whoever waits learns the reason.
+    fn poison(&self, failed: Failed) -> Failed {
+        self.shared.poison(&failed);
+        failed
+    }
+}
