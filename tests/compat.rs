@@ -10,7 +10,7 @@ use ledgerun::domain::{Event, Lsn, Record};
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
 use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
 
-/// A log file: a MessagePack array of the values, whose LSNs count from 1.
+/// A log file: a `MessagePack` array of the values, whose LSNs count from 1.
 const INITIAL: &[u8] = include_bytes!("../migrations/0001_initial/fixture.msgpack");
 
 fn values(file: &[u8]) -> Vec<Vec<u8>> {
@@ -33,12 +33,12 @@ fn decode(values: &[Vec<u8>]) -> Vec<Record> {
 fn encode(records: &[Record]) -> Vec<Vec<u8>> {
     let mut encoder = Encoder::default();
     let mut chain = Chain::START;
-    let encoded = records.iter().map(|record| {
+    let values = records.iter().map(|record| {
         let (value, next) = encoder.encode(record, chain).unwrap();
         chain = next;
         value.to_vec()
     });
-    encoded.collect()
+    values.collect()
 }
 
 #[test]

@@ -120,8 +120,8 @@ impl Boot {
             .spawn(move || {
                 // The writer is gone after it, and with it the channel the committer listens on.
                 let decided = catch_unwind(AssertUnwindSafe(|| writer.run()));
-                let committed = committer.join();
-                let result = match (committed, decided) {
+                let written = committer.join();
+                let result = match (written, decided) {
                     (Ok(Err(failed)), _) | (Ok(Ok(())), Ok(Err(failed))) => {
                         Err(Stopped::Failed(failed))
                     }
