@@ -39,9 +39,9 @@ fn patiently(bench: &Bench, request: &Request) -> Reply {
 fn at_once(requests: &[Request], send: impl Fn(&Request) -> Reply + Sync) -> Vec<Reply> {
     let send = &send;
     std::thread::scope(|scope| {
-        let sent: Vec<_> =
+        let answers: Vec<_> =
             requests.iter().map(|request| scope.spawn(move || send(request))).collect();
-        sent.into_iter().map(|reply| reply.join().unwrap()).collect()
+        answers.into_iter().map(|reply| reply.join().unwrap()).collect()
     })
 }
 
