@@ -17,6 +17,8 @@ use crate::workers::{Temper, Worker, action, content};
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) lsn: u64,
+    /// When the answer came.
+    pub(crate) heard: Instant,
     pub(crate) action: String,
     pub(crate) worker: String,
 }
@@ -37,9 +39,20 @@ pub(crate) struct Acknowledged {
     pub(crate) workers: Vec<Worker>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) chunks: Vec<Chunk>,
-    pub(crate) cancelled: Vec<u64>,
+    pub(crate) cancelled: Vec<(u64, Instant)>,
     /// Whether the last thing it heard was that the service takes nothing any more.
     pub(crate) refused: bool,
+}
+
+impl Acknowledged {
+    /// Forgets what was heard after a power cut had begun. Without power nobody hears an answer; in
+    /// the simulation one may come, because a sync that is under way when the file system is shut
+    /// down can report success.
+    pub(crate) fn forget_after(&mut self, cut: Instant) {
+        self.jobs.retain(|job| job.heard < cut);
+        self.chunks.retain(|chunk| chunk.heard < cut);
+        self.cancelled.retain(|(_, heard)| *heard < cut);
+    }
 }
 
 /// One client.
@@ -129,7 +142,8 @@ impl<'a> Client<'a> {
     fn note(&mut self, accepted: &Value) {
         let text = |name: &str| accepted[name].as_str().unwrap().to_owned();
         let lsn = accepted["lsn"].as_u64().unwrap_or_else(|| panic!("{accepted}"));
-        self.told.jobs.push(Job { lsn, action: text("action"), worker: text("worker") });
+        let heard = monotonic();
+        self.told.jobs.push(Job { lsn, heard, action: text("action"), worker: text("worker") });
     }
 
     /// Cancels one of the newest jobs, which is mostly too late.
@@ -140,7 +154,7 @@ impl<'a> Client<'a> {
         };
         let reply = self.http.post(&format!("/compute/jobs/{lsn}/cancel"), &json!({}))?;
         if reply.status != 409 && self.taken(reply.status) {
-            self.told.cancelled.push(lsn);
+            self.told.cancelled.push((lsn, monotonic()));
         }
         Ok(())
     }

@@ -47,9 +47,8 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
                 .gone(&data, monotonic())
                 .unwrap_or_else(|left| panic!("processes survive: {left:#?}"));
         });
-        // Without power nobody hears an answer, so uploads count that were answered before.
         for told in &mut former {
-            told.chunks.retain(|chunk| cut.is_none_or(|cut| chunk.heard < cut));
+            cut.into_iter().for_each(|cut| told.forget_after(cut));
         }
         disk.restart();
     }

@@ -167,7 +167,7 @@ impl Witness {
             let former = self.jobs.insert(job.lsn, job);
             assert!(former.is_none(), "an LSN was given twice: {former:?}");
         }
-        for lsn in told.cancelled {
+        for (lsn, _) in told.cancelled {
             assert_eq!(http.json(&format!("/compute/jobs/{lsn}"))["state"], "cancelled");
             self.cancelled.insert(lsn);
         }
