@@ -47,8 +47,9 @@ fn nothing_acknowledged_is_lost_by_power_cuts() {
                 .gone(&data, monotonic())
                 .unwrap_or_else(|left| panic!("processes survive: {left:#?}"));
         });
-        if let Some(cut) = cut {
-            former.iter_mut().for_each(|told| told.forget_after(cut));
+        let cut = cut.expect("the life ends by a cut");
+        for told in &mut former {
+            told.forget_after(cut);
         }
         disk.restart();
     }
