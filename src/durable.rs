@@ -7,9 +7,12 @@
 //! attribute `S` (as after `chattr +S`): then every write of sled is on the disk when it returns.
 //! `docs/adr/0002-durable-writes.md` has the measurements.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
@@ -62,6 +65,23 @@ impl Barrier {
         // Written through, it is already, and asking again would flush the drive a second time.
         if self.write_through { Ok(()) } else { self.db.sync_data() }
     }
+}
+
+/// How long a database handle that was just dropped may still hold the database's lock.
+const UNLOCK_TRIES: u32 = 200;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens a database whose only possible user is this process, because it holds the data directory.
+/// The engine's own lock can still be taken for a moment: by the last threads of a handle that was
+/// just dropped, or by a child that has been forked and not replaced its program yet.
+pub fn open_unlocked<T, E: fmt::Display>(mut open: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 0..UNLOCK_TRIES {
+        match open() {
+            Err(error) if error.to_string().contains("WouldBlock") => thread::sleep(UNLOCK_PAUSE),
+            result => return result,
+        }
+    }
+    open()
 }
 
 /// Sets the attribute `S` on a file or directory: each write to it returns when it is durable, and

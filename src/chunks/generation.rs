@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::{Error, Options};
 use crate::domain::ChunkId;
@@ -232,30 +231,17 @@ const UNFINISHED: &str = "new";
 
 type OpenError = Box<dyn StdError + Send + Sync>;
 
-/// How long a handle that was just dropped may still hold the directory's lock.
-const UNLOCK_TRIES: u32 = 200;
-const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
-
 fn open_unlocked(dir: &Path, options: &Options) -> Result<sled::Db, OpenError> {
-    let config = || {
-        sled::Config::new()
-            .path(dir)
-            .cache_capacity(options.cache_bytes)
-            .segment_size(options.segment_bytes)
-            .mode(sled::Mode::LowSpace)
-            .flush_every_ms(Some(500))
-    };
-    for _ in 0..UNLOCK_TRIES {
-        match catch_unwind(AssertUnwindSafe(|| config().open())) {
-            // Threads of an older handle of this very process may be a moment behind its drop.
-            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("WouldBlock") => {
-                std::thread::sleep(UNLOCK_PAUSE);
-            }
-            Ok(result) => return result.map_err(Into::into),
-            Err(panic) => return Err(panic_text(&*panic).into()),
-        }
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(options.cache_bytes)
+        .segment_size(options.segment_bytes)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(Some(500));
+    match catch_unwind(AssertUnwindSafe(|| durable::open_unlocked(|| config.open()))) {
+        Ok(result) => result.map_err(Into::into),
+        Err(panic) => Err(panic_text(&*panic).into()),
     }
-    Err("another process has it open".into())
 }
 
 fn is_corruption(error: &(dyn StdError + Send + Sync + 'static)) -> bool {

@@ -138,7 +138,7 @@ impl From<Panicked> for Failure {
 /// Opens what is at `path` and brings it to the current schema.
 fn open(path: &Path) -> Result<Guarded<Database>, Failure> {
     guard::catching(|| {
-        let db = ::sled::Config::new()
+        let config = ::sled::Config::new()
             .path(path)
             .cache_capacity(64 << 20)
             // A record is at most 1/128 of a segment, so sled never puts a page into a file of its
@@ -146,8 +146,8 @@ fn open(path: &Path) -> Result<Guarded<Database>, Failure> {
             .segment_size(512 << 10)
             .mode(::sled::Mode::LowSpace)
             .flush_every_ms(Some(500))
-            .use_compression(false)
-            .open()?;
+            .use_compression(false);
+        let db = durable::open_unlocked(|| config.open())?;
         match migrate::stored(&db)? {
             Some(found) if found > migrate::SCHEMA => return Err(Failure::TooNew(found)),
             None if !migrate::is_new(&db)? => return Err(Failure::Damaged(Damage::NoSchema)),
