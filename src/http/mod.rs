@@ -1,7 +1,7 @@
 //! The edge: the `/compute` API over HTTP.
 //!
 //! One table of routes ([`ROUTES`]), one dispatcher. Handlers turn a request into commands or
-//! queries and give back a response or an [`error::Error`]; nothing here decides a rule.
+//! queries and give back a response or an `error::Error`; nothing here decides a rule.
 
 mod body;
 mod chunks;

@@ -16,8 +16,8 @@ pub(super) type Jobs = Table<Lsn, ()>;
 
 /// Jobs by state, worker, function, queue and pair, and the feed of those that ended.
 ///
-/// It is folded beside the views: [`Listing::before`] sees them before a record and
-/// [`Listing::after`] after it, so it repeats no rule of theirs.
+/// It is folded beside the views: `before` sees them before a record and
+/// `after` after it, so it repeats no rule of theirs.
 #[derive(Clone, Default)]
 pub struct Listing {
     pub(super) states: BTreeSet<(JobState, Lsn)>,

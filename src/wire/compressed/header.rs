@@ -119,7 +119,7 @@ impl Header {
     }
 
     /// Reads the header from the first 64 bytes. The checksum also covers the table: check it with
-    /// [`verify_checksum`] once that is there.
+    /// `verify_checksum` once that is there.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
             let have = bytes.len() as u64;

@@ -40,14 +40,14 @@ pub use error::{BlockError, Error};
 pub use header::{HEADER_BYTES, Header, Method, RawHash};
 pub use io::{Reader, copy_stored, write_stored};
 
-/// Largest raw size of one block that [`Limits::default`] accepts, in bytes.
+/// Largest raw size of one block that [`Limits::raw`] accepts, in bytes.
 ///
 /// The format allows 2 GiB. A block is unpacked as a whole, so this and the packed bytes of the
 /// block (always fewer) are what a decoder holds in memory, and several decoders are at work at
 /// once. Writers use 256 KiB.
 pub const BLOCK_BYTES_MAX: u64 = 8 << 20;
 
-/// Largest number of blocks that [`Limits::default`] accepts: a table of 4 MiB.
+/// Largest number of blocks that [`Limits::raw`] accepts: a table of 4 MiB.
 pub const BLOCKS_MAX: u32 = 1 << 20;
 
 /// Blocks of fewer raw bytes than this are small. No known writer makes any but the last.

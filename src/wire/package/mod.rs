@@ -9,7 +9,7 @@
 //!
 //! [`Parser`] reads a message whose bytes arrive in pieces and hands every payload on, unpacked and
 //! verified, with flat memory; [`parse`] reads one that fits in memory. [`Plan`] writes: table and
-//! total length first, so that payloads can be streamed behind them; [`write`] does it in memory.
+//! total length first, so that payloads can be streamed behind them; [`write()`] does it in memory.
 //!
 //! Read: plain and compressed roots; compressed, plain and object attachments. Refused: flags nobody
 //! defined, error entries, local file references (nobody opens a path that a client names), hashes
