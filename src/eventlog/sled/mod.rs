@@ -31,6 +31,12 @@ pub struct SledLog {
 /// How many calls of `sync_mark`, which come every second, are between two looks for free space.
 const BALLAST_EVERY: u32 = 60;
 
+/// What an append writes. A lone record needs no batch, whose frame is a second write to the disk.
+enum Write {
+    Lone([u8; 8], Vec<u8>),
+    Batch(::sled::Batch),
+}
+
 impl SledLog {
     /// Opens the log in `dir`, creating it when there is none, and checks every record: positions,
     /// chain, encoding, and that the end is not before what was acknowledged. Each record is handed
@@ -76,7 +82,8 @@ impl SledLog {
     }
 
     /// Encodes all of `records` before anything is written.
-    fn encode(&mut self, records: &[Record]) -> Result<(::sled::Batch, Mark), Error> {
+    fn encode(&mut self, records: &[Record]) -> Result<(Write, Mark), Error> {
+        let mut lone = None;
         let mut batch = ::sled::Batch::default();
         let mut last = self.last;
         for record in records {
@@ -85,16 +92,23 @@ impl SledLog {
                 return Err(Error::OutOfOrder { lsn: record.lsn, expected });
             }
             let (value, chain) = self.encoder.encode(record, last.chain)?;
-            batch.insert(&record.lsn.to_key(), value);
+            if records.len() == 1 {
+                lone = Some((record.lsn.to_key(), value.to_vec()));
+            } else {
+                batch.insert(&record.lsn.to_key(), value);
+            }
             last = Mark { lsn: record.lsn, chain };
         }
-        Ok((batch, last))
+        Ok((lone.map_or(Write::Batch(batch), |(key, value)| Write::Lone(key, value)), last))
     }
 
-    fn commit(&mut self, batch: ::sled::Batch, last: Mark) -> Result<(), super::error::Source> {
-        // One tree, so all or nothing.
+    fn commit(&mut self, write: Write, last: Mark) -> Result<(), super::error::Source> {
         let events = self.reader.events();
-        events.apply_batch(batch)?;
+        match write {
+            Write::Lone(key, value) => drop(events.insert(key, value)?),
+            // One tree, so all or nothing.
+            Write::Batch(batch) => events.apply_batch(batch)?,
+        }
         events.flush()?;
         // sled's flush alone may leave data in the drive's cache and the file's size in memory.
         self.barrier.wait()?;
@@ -111,10 +125,10 @@ impl EventLog for SledLog {
         if records.is_empty() {
             return Ok(());
         }
-        let (batch, last) = self.encode(records)?;
+        let (write, last) = self.encode(records)?;
         // Set before writing, so that a panic of sled poisons too.
         self.poisoned = true;
-        self.commit(batch, last)
+        self.commit(write, last)
             .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
         self.last = last;
         self.poisoned = false;
