@@ -76,8 +76,7 @@ impl Boot {
         let shared = Arc::clone(&handle.shared);
         let staging = parts.published.views.clone();
         let last = parts.published.lsn();
-        *shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            parts.published;
+        *shared.published_mut() = parts.published;
         if shared.log.set(parts.log.reader()).is_err() {
             unreachable!("an engine is opened once, since opening consumes it");
         }

@@ -117,8 +117,7 @@ impl Committer {
     fn publish(&self, records: &[Record]) -> Result<Option<Lsn>, Failed> {
         let mut ended = None;
         for slice in records.chunks(PUBLISH_RECORDS_MAX) {
-            let mut published =
-                self.shared.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut published = self.shared.published_mut();
             for record in slice {
                 published.apply(record)?;
             }

@@ -84,8 +84,7 @@ impl Dispatcher {
     /// What the runner needs, or None when nobody wants the attempt any more.
     fn load(&mut self, attempt: AttemptRef) -> Result<Option<Launch>, String> {
         let found = {
-            let published =
-                self.shared.published.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let published = self.shared.published();
             published.views.launch_of(attempt)
         };
         let Some(found) = found else { return Ok(None) };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{oneshot, watch};
 
@@ -59,10 +59,27 @@ pub(super) struct Shared {
     pub(super) has_room: AtomicBool,
 }
 
+// Nothing panics half-way through a change under these locks but a fold, after which the engine is
+// poisoned anyway; so a lock that a panic left behind still holds a value that can be looked at.
 impl Shared {
+    pub(super) fn published(&self) -> RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn published_mut(&self) -> RwLockWriteGuard<'_, Published> {
+        self.published.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> RwLockReadGuard<'_, Status> {
+        self.status.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status_mut(&self) -> RwLockWriteGuard<'_, Status> {
+        self.status.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn set_status(&self, status: Status) {
-        // A panic under this lock is impossible, so a poisoned lock still holds a valid value.
-        *self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+        *self.status_mut() = status;
     }
 
     /// Takes nothing more, for this reason; an earlier one stands.
@@ -73,7 +90,7 @@ impl Shared {
             reason = format!("{reason}: {cause}");
             source = cause.source();
         }
-        let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut status = self.status_mut();
         if !matches!(*status, Status::Poisoned(_)) {
             tracing::error!(%reason, "the engine stops");
             *status = Status::Poisoned(reason);
@@ -117,9 +134,7 @@ impl Handle {
 
     /// Looks at the published views. Copy out the little that is needed: the writer waits.
     pub fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
-        let published =
-            self.shared.published.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        look(&published)
+        look(&self.shared.published())
     }
 
     /// Reads records. Bound what you ask for by [`Handle::durable`].
@@ -144,13 +159,12 @@ impl Handle {
 
     /// Whether commands are taken.
     pub fn status(&self) -> Status {
-        self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.shared.status().clone()
     }
 
     /// Whether commands are taken right now, without a copy of the reason.
     pub fn is_ready(&self) -> bool {
-        *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-            == Status::Ready
+        *self.shared.status() == Status::Ready
     }
 
     /// False while the disk is nearly full: submissions and uploads are refused then.
@@ -164,7 +178,7 @@ impl Handle {
     }
 
     fn enqueue(&self, work: Work) -> Result<(), Error> {
-        match &*self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match &*self.shared.status() {
             Status::Ready => {}
             Status::Starting => return Err(Error::Starting),
             Status::Stopping => return Err(Error::Stopping),

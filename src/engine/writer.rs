@@ -206,13 +206,12 @@ impl Writer {
     }
 
     fn is_stopping(&self) -> bool {
-        *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-            == Status::Stopping
+        *self.shared.status() == Status::Stopping
     }
 
     /// False once the committer has failed: an empty round then ends the writer, too.
     fn is_sound(&self) -> bool {
-        let status = self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let status = self.shared.status();
         !matches!(*status, Status::Poisoned(_))
     }
 
@@ -224,9 +223,7 @@ impl Writer {
     /// Hands ready executions to free slots, in the same commit as what made them ready.
     fn assign(&mut self, round: &mut Round) -> Result<(), Failed> {
         let Some(runner) = self.runner.clone() else { return Ok(()) };
-        if *self.shared.status.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-            != Status::Ready
-        {
+        if *self.shared.status() != Status::Ready {
             return Ok(());
         }
         self.assigned_at = self.clock.now();
