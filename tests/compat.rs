@@ -1,12 +1,15 @@
 //! Logs of every schema there was can be read, and today's is written as it was.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "support/kinds.rs"]
+mod kinds;
 #[path = "support/samples.rs"]
 mod samples;
 
 use std::sync::Arc;
 
-use ledgerun::domain::{Event, Lsn, Record};
+use kinds::{KINDS, kind};
+use ledgerun::domain::{Lsn, Record};
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
 use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
 
@@ -71,29 +74,6 @@ fn the_first_log_lives_in_a_database_of_today() {
     let mut found = Vec::new();
     open(&mut found).unwrap();
     assert_eq!(found, old);
-}
-
-/// The kinds of events, in the order of their declaration. The match has no wildcard, so a new kind
-/// doesn't compile before it is counted here.
-const KINDS: usize = 14;
-
-fn kind(event: &Event) -> usize {
-    match event {
-        Event::WorkerRegistered { .. } => 0,
-        Event::WorkerFunctionsDeclared { .. } => 1,
-        Event::WorkerRetired { .. } => 2,
-        Event::JobSubmitted { .. } => 3,
-        Event::JobCancelled { .. } => 4,
-        Event::JobReprioritised { .. } => 5,
-        Event::JobRescheduled { .. } => 6,
-        Event::JobRetired { .. } => 7,
-        Event::AttemptAssigned { .. } => 8,
-        Event::AttemptStarted { .. } => 9,
-        Event::AttemptFinished { .. } => 10,
-        Event::JobsGaveUp { .. } => 11,
-        Event::AttemptLost { .. } => 12,
-        Event::ExecutionRetracted { .. } => 13,
-    }
 }
 
 #[test]

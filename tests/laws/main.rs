@@ -9,6 +9,8 @@ mod acts;
 mod bench;
 mod check;
 mod history;
+#[path = "../support/kinds.rs"]
+mod kinds;
 mod model;
 mod sizes;
 mod stories;

@@ -16,6 +16,8 @@ use ledgerun::domain::{
 use ledgerun::eventlog::codec::{Chain, Encoder};
 use ledgerun::views::Views;
 
+use crate::kinds::{KINDS, kind};
+
 /// What a value may take; the rest of a record's limit is for fields to come.
 const VALUE_BYTES_MAX: usize = 4_000;
 
@@ -137,33 +139,13 @@ fn largest() -> Vec<Event> {
     events
 }
 
-/// One number for each variant; a new one doesn't compile until it has one here.
-fn variant(event: &Event) -> u8 {
-    match event {
-        Event::WorkerRegistered { .. } => 0,
-        Event::WorkerFunctionsDeclared { .. } => 1,
-        Event::WorkerRetired { .. } => 2,
-        Event::JobSubmitted { .. } => 3,
-        Event::JobCancelled { .. } => 4,
-        Event::JobReprioritised { .. } => 5,
-        Event::JobRescheduled { .. } => 6,
-        Event::JobRetired { .. } => 7,
-        Event::AttemptAssigned { .. } => 8,
-        Event::AttemptStarted { .. } => 9,
-        Event::AttemptFinished { .. } => 10,
-        Event::JobsGaveUp { .. } => 11,
-        Event::AttemptLost { .. } => 12,
-        Event::ExecutionRetracted { .. } => 13,
-    }
-}
-
 #[test]
 fn the_largest_of_every_event_fits_into_a_record() {
     let events = largest();
-    let variants: BTreeSet<u8> = events.iter().map(variant).collect();
-    assert_eq!(variants.len(), 14);
+    let variants: BTreeSet<usize> = events.iter().map(kind).collect();
+    assert_eq!(variants.len(), KINDS);
     for event in events {
-        let number = variant(&event);
+        let number = kind(&event);
         let record = Record { lsn: LAST, at: facts().now, prev: LAST, cause: cause(), event };
         let mut encoder = Encoder::default();
         let (value, _) = encoder.encode(&record, Chain([255; 8])).unwrap();

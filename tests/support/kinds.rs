@@ -1,0 +1,27 @@
+//! The kinds of events, for tests that must see every one.
+
+use ledgerun::domain::Event;
+
+/// The kinds of events, in the order of their declaration. The match has no wildcard, so a new kind
+/// doesn't compile before it is counted here.
+pub(crate) const KINDS: usize = 14;
+
+/// Which kind an event is, below [`KINDS`].
+pub(crate) fn kind(event: &Event) -> usize {
+    match event {
+        Event::WorkerRegistered { .. } => 0,
+        Event::WorkerFunctionsDeclared { .. } => 1,
+        Event::WorkerRetired { .. } => 2,
+        Event::JobSubmitted { .. } => 3,
+        Event::JobCancelled { .. } => 4,
+        Event::JobReprioritised { .. } => 5,
+        Event::JobRescheduled { .. } => 6,
+        Event::JobRetired { .. } => 7,
+        Event::AttemptAssigned { .. } => 8,
+        Event::AttemptStarted { .. } => 9,
+        Event::AttemptFinished { .. } => 10,
+        Event::JobsGaveUp { .. } => 11,
+        Event::AttemptLost { .. } => 12,
+        Event::ExecutionRetracted { .. } => 13,
+    }
+}
