@@ -13,8 +13,10 @@ use ledgerun::domain::{Lsn, Record};
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
 use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
 
-/// A log file: a `MessagePack` array of the values, whose LSNs count from 1.
+/// Log files, one of each schema: a `MessagePack` array of the values, whose LSNs count from 1.
 const INITIAL: &[u8] = include_bytes!("../migrations/0001_initial/fixture.msgpack");
+const QUEUES: &[u8] = include_bytes!("../migrations/0002_queues/fixture.msgpack");
+const ALL: [&[u8]; 2] = [INITIAL, QUEUES];
 
 fn values(file: &[u8]) -> Vec<Vec<u8>> {
     let values: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(file).unwrap();
@@ -45,22 +47,29 @@ fn encode(records: &[Record]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_first_log_is_still_read() {
-    let read = decode(&values(INITIAL));
+fn every_log_is_still_read() {
+    for file in ALL {
+        let read = decode(&values(file));
+        assert_eq!(read, samples::records()[..read.len()]);
+    }
+    let newest = decode(&values(QUEUES));
     // For people, and so that a change of the names in JSON is noticed too.
-    insta::assert_snapshot!(serde_json::to_string_pretty(&read).unwrap());
-    assert_eq!(read, samples::records());
+    insta::assert_snapshot!(serde_json::to_string_pretty(&newest).unwrap());
+    assert_eq!(newest, samples::records());
 }
 
 #[test]
 fn the_same_records_give_the_same_bytes() {
-    for (lsn, (old, new)) in (1..).zip(values(INITIAL).iter().zip(encode(&samples::records()))) {
-        assert_eq!(hex::encode(old), hex::encode(new), "record {lsn}");
+    for file in ALL {
+        let today = encode(&samples::records());
+        for (lsn, (old, new)) in (1..).zip(values(file).iter().zip(today)) {
+            assert_eq!(hex::encode(old), hex::encode(new), "record {lsn}");
+        }
     }
 }
 
 #[test]
-fn the_first_log_lives_in_a_database_of_today() {
+fn an_old_log_lives_in_a_database_of_today() {
     let dir = tempfile::tempdir().unwrap();
     let open = |found: &mut Vec<Record>| {
         let data = Arc::new(DataDir::lock(dir.path()).unwrap());
@@ -79,7 +88,7 @@ fn the_first_log_lives_in_a_database_of_today() {
 #[test]
 fn the_log_has_every_kind_of_event() {
     let mut missing: Vec<usize> = (0..KINDS).collect();
-    for record in decode(&values(INITIAL)) {
+    for record in decode(&values(QUEUES)) {
         missing.retain(|known| *known != kind(&record.event));
     }
     assert_eq!(missing, [0; 0]);

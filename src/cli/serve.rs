@@ -296,6 +296,7 @@ fn policy(args: &ServeArgs) -> Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
         backoff_first_ms: args.retry_backoff.map_or(standard.backoff_first_ms, millis),
         backoff_max_ms: args.retry_backoff_max.map_or(standard.backoff_max_ms, millis),
+        ..standard
     }
 }
 

@@ -24,11 +24,18 @@ pub struct Policy {
     pub backoff_first_ms: u64,
     /// Longest wait before a retry.
     pub backoff_max_ms: u64,
+    /// Idle time after which a queue that says nothing else expires. None: never.
+    pub queue_expire_after: Option<Millis>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { retries_max_default: 3, backoff_first_ms: 200, backoff_max_ms: 60_000 }
+        Self {
+            retries_max_default: 3,
+            backoff_first_ms: 200,
+            backoff_max_ms: 60_000,
+            queue_expire_after: Some(Millis(900_000)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What may be done to a job: cancel, priority, reschedule, retract, retire.
 
-use super::Decision;
+use super::{Decision, queue};
 use crate::domain::{Answer, Event, JobState, Lsn, Rejection, Run};
 use crate::views::{ExecutionState, JobRow, Views};
 
@@ -51,6 +51,7 @@ pub(super) fn reschedule(views: &Views, job: Lsn) -> Result<Decision, Rejection>
     if !views.is_registered(found.worker) {
         return Err(Rejection::UnknownWorker(found.worker));
     }
+    queue::takes_work(views, found.queue, "take a job again")?;
     let retry_count = found.retry_count + 1;
     let run = views.live_execution(found.worker, found.action).map_or(Run::Opens, Run::Joins);
     let former = found.execution_tail;

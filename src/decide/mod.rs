@@ -8,6 +8,7 @@ mod attempt;
 mod facts;
 mod job;
 mod limits;
+mod queue;
 mod schedule;
 mod submit;
 mod worker;
@@ -54,6 +55,14 @@ pub fn decide(views: &Views, command: &Command, facts: &Facts) -> Result<Decisio
         Command::RescheduleJob { job } => job::reschedule(views, *job),
         Command::RetractJob { job } => job::retract(views, *job),
         Command::RetireJob { job } => job::retire(views, *job),
+        Command::RetireJobs { jobs } => Ok(queue::retire_jobs(views, jobs)),
+        Command::CreateQueue(new) => queue::create(views, new, &facts.policy),
+        Command::DrainQueue { queue } => queue::drain(views, *queue),
+        Command::CancelQueue { queue } => queue::cancel(views, *queue),
+        Command::ExpireQueue { queue, quiet_since } => {
+            queue::expire(views, *queue, *quiet_since, facts)
+        }
+        Command::RetireQueue { queue } => queue::retire(views, *queue),
         Command::StartAttempt { attempt, sandbox } => Ok(attempt::start(views, *attempt, sandbox)),
         Command::FinishAttempt { attempt, outcome, usage } => {
             attempt::finish(views, *attempt, outcome, *usage, facts)

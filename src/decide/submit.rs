@@ -1,13 +1,14 @@
 //! Accepting jobs.
 
 use super::facts::Policy;
-use super::{Decision, limits};
+use super::{Decision, limits, queue};
 use crate::domain::{Answer, Event, NewJob, Rejection, Run, Target, WorkerId};
 use crate::views::Views;
 
 pub(super) fn submit(views: &Views, new: &NewJob, policy: &Policy) -> Result<Decision, Rejection> {
     limits::object("an action inside a record", &new.object)?;
     limits::name("a function's name", &new.function)?;
+    queue::takes_work(views, new.queue, "take a new job")?;
     let worker = match &new.target {
         Target::Worker(id) if views.is_registered(*id) => *id,
         Target::Worker(id) => return Err(Rejection::UnknownWorker(*id)),
@@ -15,6 +16,7 @@ pub(super) fn submit(views: &Views, new: &NewJob, policy: &Policy) -> Result<Dec
             views.resolve(key).ok_or_else(|| Rejection::NoWorker(key.clone()))?
         }
     };
+    let own = new.queue.and_then(|queue| views.queue(queue));
     let run = run_of(views, new, worker);
     let event = Event::JobSubmitted {
         worker,
@@ -23,7 +25,7 @@ pub(super) fn submit(views: &Views, new: &NewJob, policy: &Policy) -> Result<Dec
         object: new.object.clone(),
         priority: new.priority,
         queue: new.queue,
-        retries_max: policy.retries_max_default,
+        retries_max: own.and_then(|queue| queue.retries_max).unwrap_or(policy.retries_max_default),
         run,
     };
     let cached = matches!(run, Run::Cached(_));

@@ -1,8 +1,9 @@
 //! What someone asks for. A command becomes events, an answer or a [`super::Rejection`].
 
 use super::event::{AttemptRef, Outcome, Usage};
-use super::ids::{ActionId, Guid, Lsn, QueueId, WorkerId};
-use super::object::ObjectRef;
+use super::ids::{ActionId, Guid, Lsn, QueueId, TokenHash, WorkerId};
+use super::object::{Blob, ObjectRef};
+use super::time::{Millis, Timestamp};
 use super::worker::{Function, FunctionKey, Host, RunnerName};
 
 /// A request to change something, imperative.
@@ -31,6 +32,29 @@ pub enum Command {
     },
     RetireJob {
         job: Lsn,
+    },
+    /// Let go of those of these results that are still held. From the keeper of the settings.
+    RetireJobs {
+        jobs: Vec<Lsn>,
+    },
+    CreateQueue(NewQueue),
+    /// Take no new job, finish the rest.
+    DrainQueue {
+        queue: QueueId,
+    },
+    /// End it and every job in it that has not ended.
+    CancelQueue {
+        queue: QueueId,
+    },
+    /// End it if it has been idle for its time. Requests are in no record, so whoever asks says
+    /// when the last one ended.
+    ExpireQueue {
+        queue: QueueId,
+        quiet_since: Timestamp,
+    },
+    /// Forget a queue that is over and holds no result.
+    RetireQueue {
+        queue: QueueId,
     },
     /// From a runner: the process started.
     StartAttempt {
@@ -78,6 +102,22 @@ pub struct NewJob {
     pub fresh: bool,
 }
 
+/// A queue to make.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NewQueue {
+    /// None: reachable by its number only.
+    pub token: Option<TokenHash>,
+    pub name: Option<String>,
+    /// A compact binary object.
+    pub metadata: Option<Blob>,
+    /// None: the service's setting.
+    pub retries_max: Option<u32>,
+    /// None: the service's setting. Zero: never.
+    pub expire_after: Option<Millis>,
+    /// None or zero: no limit of its own.
+    pub max_running: Option<u32>,
+}
+
 /// Priority of a submission that names none: the engine's Normal.
 pub const PRIORITY_DEFAULT: i32 = 2;
 
@@ -98,6 +138,8 @@ pub enum Answer {
     Submitted { worker: WorkerId, cached: bool },
     /// The job is wanted again.
     Rescheduled { retry_count: u32 },
+    /// A queue was made.
+    QueueCreated { queue: QueueId },
     /// Handed out.
     Assigned(AttemptRef),
     /// Nothing ready for this runner.

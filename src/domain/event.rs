@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ActionId, AttemptNo, Guid, Lsn, QueueId, WorkerId};
-use super::object::ObjectRef;
-use super::time::Timestamp;
+use super::ids::{ActionId, AttemptNo, Guid, Lsn, QueueId, TokenHash, WorkerId};
+use super::object::{Blob, ObjectRef};
+use super::time::{Millis, Timestamp};
 use super::worker::{Function, Host, RunnerName};
 
 /// A fact. Past tense; already decided, so applying it never judges.
@@ -66,8 +66,50 @@ pub enum Event {
     /// The job's result is no longer held.
     JobRetired { job: Lsn },
 
+    /// These jobs' results are no longer held. At most [`RETIRED_LEN_MAX`].
+    JobsRetired { jobs: Vec<Lsn> },
+
+    /// A queue was made. Ids count from 1.
+    QueueCreated {
+        queue: QueueId,
+        /// What a request must know to reach it by token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenHash>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// What the client wants to be kept with it: a compact binary object.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Blob>,
+        /// How many retries its jobs may have. None: what the service's setting says when a job
+        /// is submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retries_max: Option<u32>,
+        /// Idle time after which it expires. None: never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expire_after: Option<Millis>,
+        /// How many attempts may be under way for it at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_running: Option<u32>,
+    },
+    /// It takes no new job.
+    QueueDrained { queue: QueueId },
+    /// It and all its jobs that had not ended are cancelled. An attempt under way that no job of
+    /// another queue wants is to be stopped.
+    QueueCancelled { queue: QueueId },
+    /// It was idle for too long.
+    QueueExpired { queue: QueueId },
+    /// It is over, none of its results is held, and now it is forgotten.
+    QueueRetired { queue: QueueId },
+
     /// An execution was handed to a runner. The process has not started yet.
-    AttemptAssigned { execution: Lsn, attempt: AttemptNo, runner: RunnerName },
+    AttemptAssigned {
+        execution: Lsn,
+        attempt: AttemptNo,
+        runner: RunnerName,
+        /// Whose turn it was; none when it was that of the jobs outside of queues.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue: Option<QueueId>,
+    },
     /// Its process started.
     AttemptStarted {
         execution: Lsn,
@@ -128,11 +170,19 @@ pub enum Outcome {
         output: ObjectRef,
         /// False when the worker said `Meta.Cacheable: false`.
         cacheable: bool,
+        /// Size of the output object and all its values.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        bytes: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stderr: Option<Tail>,
     },
     /// The attempt did not give a result.
     Failed(Failure),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Why an attempt gave no result.
@@ -201,6 +251,9 @@ pub const SANDBOX_BYTES_MAX: usize = 512;
 /// Most jobs in one [`Event::JobsGaveUp`].
 pub const GAVE_UP_LEN_MAX: usize = 256;
 
+/// Most jobs in one [`Event::JobsRetired`].
+pub const RETIRED_LEN_MAX: usize = 256;
+
 /// What an attempt cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Usage {
@@ -216,7 +269,8 @@ pub enum Subject {
     Worker(WorkerId),
     Job(Lsn),
     Execution(Lsn),
-    /// The record opens its own subject.
+    Queue(QueueId),
+    /// The record opens its own subject, or is about many.
     Itself,
 }
 
@@ -227,7 +281,12 @@ impl Event {
             Self::WorkerRegistered { worker, .. }
             | Self::WorkerFunctionsDeclared { worker, .. }
             | Self::WorkerRetired { worker } => Subject::Worker(*worker),
-            Self::JobSubmitted { .. } => Subject::Itself,
+            Self::JobSubmitted { .. } | Self::JobsRetired { .. } => Subject::Itself,
+            Self::QueueCreated { queue, .. }
+            | Self::QueueDrained { queue }
+            | Self::QueueCancelled { queue }
+            | Self::QueueExpired { queue }
+            | Self::QueueRetired { queue } => Subject::Queue(*queue),
             Self::JobCancelled { job, .. }
             | Self::JobReprioritised { job, .. }
             | Self::JobRescheduled { job, .. }

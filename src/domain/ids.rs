@@ -1,6 +1,7 @@
 //! Names of things: positions in the log, workers, actions, chunks, queues, attempts, sessions.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -157,6 +158,18 @@ byte_id! {
     ObjectId, 12, "an object id"
 }
 
+byte_id! {
+    /// What the log keeps of a queue token: finding the token from it is out of reach.
+    TokenHash, 32, "the hash of a queue token"
+}
+
+impl TokenHash {
+    /// The hash of `token`, for this purpose alone.
+    pub fn of(token: &super::QueueToken) -> Self {
+        Self(blake3::derive_key("ledgerun 2026 queue token", &token.0.0))
+    }
+}
+
 impl ObjectId {
     /// The id of a named output value: the first 12 bytes of the BLAKE3 of its name.
     pub fn of_name(name: &str) -> Self {
@@ -233,15 +246,39 @@ impl<'de> Deserialize<'de> for Guid {
 }
 
 /// A queue: a small number, counted from 1 in order of creation.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct QueueId(pub u32);
+pub struct QueueId(NonZeroU32);
+
+impl QueueId {
+    /// The queue of that number, which is never zero.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = LsnError;
+
+    /// Takes what [`Lsn`] takes, from 1 to what 32 bits hold.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Lsn(number) = text.parse()?;
+        let queue = u32::try_from(number).ok().and_then(Self::new);
+        queue.ok_or_else(|| LsnError(text.to_owned()))
     }
 }
 

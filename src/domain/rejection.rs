@@ -1,7 +1,8 @@
 //! Why a command was refused by a rule. Status codes are the HTTP edge's business.
 
-use super::ids::{Lsn, WorkerId};
+use super::ids::{Lsn, QueueId, WorkerId};
 use super::job::JobState;
+use super::queue::QueueState;
 use super::worker::FunctionKey;
 
 /// A refusal. The text is for a person and names what is wrong.
@@ -18,6 +19,15 @@ pub enum Rejection {
     NoWorker(FunctionKey),
     #[error("worker {worker} has {open} open jobs; cancel them or let them finish first")]
     WorkerBusy { worker: WorkerId, open: u64 },
+    #[error("no queue {0}: it was never made, or it was forgotten after its end")]
+    UnknownQueue(QueueId),
+    /// The queue's state forbids it; `what` is the verb and its object, as in "take a new job".
+    #[error("queue {queue} cannot {what}: it is {state}")]
+    QueueState { queue: QueueId, state: QueueState, what: &'static str },
+    #[error("queue {queue} still holds {held} results; retire them first")]
+    QueueHolds { queue: QueueId, held: u64 },
+    #[error("no queue can be made any more: all numbers below 2^32 are used up")]
+    TooManyQueues,
     /// The job's state forbids it; `what` is the verb, as in "cannot cancel".
     #[error("cannot {what} job {job}: it is {state}")]
     WrongState { job: Lsn, state: JobState, what: &'static str },

@@ -11,6 +11,8 @@ pub enum Effect {
     Launch { attempt: AttemptRef },
     /// End this attempt: nobody wants it any more.
     Kill { attempt: AttemptRef },
+    /// End every attempt that is no longer under way: nobody wants it any more.
+    KillUnwanted,
     /// Jobs have ended: wake who waits for that.
     JobsEnded,
 }
@@ -30,12 +32,18 @@ pub fn effects_of(record: &Record) -> impl Iterator<Item = Effect> + use<> {
         Event::JobSubmitted { run, .. } => (None, matches!(run, Run::Cached(_))),
         Event::AttemptFinished { retry_at, .. } => (None, retry_at.is_none()),
         Event::JobsGaveUp { .. } => (None, true),
+        Event::QueueCancelled { .. } => (Some(Effect::KillUnwanted), true),
         Event::WorkerRegistered { .. }
         | Event::WorkerFunctionsDeclared { .. }
         | Event::WorkerRetired { .. }
         | Event::JobReprioritised { .. }
         | Event::JobRescheduled { .. }
         | Event::JobRetired { .. }
+        | Event::JobsRetired { .. }
+        | Event::QueueCreated { .. }
+        | Event::QueueDrained { .. }
+        | Event::QueueExpired { .. }
+        | Event::QueueRetired { .. }
         | Event::AttemptStarted { .. }
         | Event::AttemptLost { .. } => (None, false),
     };

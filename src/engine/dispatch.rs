@@ -3,7 +3,7 @@
 //! A thread of its own, because an action or a descriptor can be a large chunk and the writer must
 //! not wait for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +19,9 @@ use crate::domain::{
 use crate::effects::Effect;
 use crate::runner::{Launch, Report, Reports, Runner};
 
+/// Launched attempts remembered before those that are over are forgotten.
+const LAUNCHED_MAX: usize = 4_096;
+
 /// Descriptors kept in memory.
 const DESCRIPTORS_MAX: usize = 64;
 
@@ -28,6 +31,8 @@ pub(super) struct Dispatcher {
     runner: Arc<dyn Runner>,
     reports: Handle,
     descriptors: BTreeMap<WorkerId, Bytes>,
+    /// Attempts given to the runner. Those that are over leave when there are many.
+    launched: BTreeSet<AttemptRef>,
 }
 
 impl Dispatcher {
@@ -41,8 +46,15 @@ impl Dispatcher {
         let (sender, effects) = channel();
         let thread = thread::spawn(move || match runner {
             Some(runner) => {
-                Self { shared, chunks, runner, reports, descriptors: BTreeMap::new() }
-                    .run(&effects);
+                let dispatcher = Self {
+                    shared,
+                    chunks,
+                    runner,
+                    reports,
+                    descriptors: BTreeMap::new(),
+                    launched: BTreeSet::new(),
+                };
+                dispatcher.run(&effects);
             }
             None => effects.into_iter().for_each(drop),
         });
@@ -54,16 +66,40 @@ impl Dispatcher {
             match effect {
                 Effect::Launch { attempt } => self.launch(attempt),
                 Effect::Kill { attempt } => self.runner.kill(attempt),
+                Effect::KillUnwanted => {
+                    for attempt in self.over() {
+                        self.runner.kill(attempt);
+                    }
+                }
                 Effect::JobsEnded => {}
             }
         }
+    }
+
+    /// Forgets the launched attempts that are over, and returns them. The runner may be done with
+    /// some; ending those again does nothing.
+    fn over(&mut self) -> BTreeSet<AttemptRef> {
+        let published = self.shared.published();
+        let is_over = |attempt: AttemptRef| {
+            published.views.attempt_under_way(attempt.execution) != Some(attempt)
+        };
+        let (over, going) = self.launched.iter().partition(|attempt| is_over(**attempt));
+        drop(published);
+        self.launched = going;
+        over
     }
 
     /// Every attempt handed out ends in exactly one report, also one that can't be launched: its
     /// slot depends on it.
     fn launch(&mut self, attempt: AttemptRef) {
         match self.load(attempt) {
-            Ok(Some(launch)) => self.runner.launch(launch),
+            Ok(Some(launch)) => {
+                if self.launched.len() >= LAUNCHED_MAX {
+                    self.over();
+                }
+                self.launched.insert(attempt);
+                self.runner.launch(launch);
+            }
             Ok(None) => self.fail(attempt, "cancelled before it was launched".into()),
             Err(reason) => self.fail(attempt, reason),
         }

@@ -42,7 +42,7 @@ impl Runner for InstantRunner {
         self.reports.report(Report::Started { attempt, sandbox: "off".into() });
         if self.reports_ends {
             let output = ObjectRef::Inline(Blob(launch.action));
-            let outcome = Outcome::Completed { output, cacheable: true, stderr: None };
+            let outcome = Outcome::Completed { output, cacheable: true, bytes: 6, stderr: None };
             self.reports.report(Report::Finished { attempt, outcome, usage: Usage::default() });
         }
     }

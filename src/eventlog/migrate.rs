@@ -6,9 +6,11 @@
 
 #[path = "../../migrations/0001_initial/up.rs"]
 mod initial;
+#[path = "../../migrations/0002_queues/up.rs"]
+mod queues;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
@@ -20,7 +22,7 @@ const SCHEMA_KEY: &str = "schema";
 type Step = fn(&::sled::Db) -> ::sled::Result<()>;
 
 /// The step that leads to each schema, from 1.
-const STEPS: [(u32, Step); SCHEMA as usize] = [(1, initial::up)];
+const STEPS: [(u32, Step); SCHEMA as usize] = [(1, initial::up), (2, queues::up)];
 
 /// The schema of `db`, `None` when it is new.
 pub(super) fn stored(db: &::sled::Db) -> ::sled::Result<Option<u32>> {

@@ -103,7 +103,7 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
     for record in records {
         let (execution, number) = match &record.event {
-            Event::AttemptAssigned { execution, attempt, runner } => {
+            Event::AttemptAssigned { execution, attempt, runner, .. } => {
                 attempts.push(Attempt {
                     execution: *execution,
                     number: *attempt,
@@ -124,6 +124,14 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
                 (*execution, *attempt)
             }
             Event::JobCancelled { stop: Some(stop), .. } => (stop.execution, stop.attempt),
+            Event::QueueCancelled { .. } => {
+                // It ended what was under way, unless a job of another queue wants that: then more
+                // of it follows.
+                if let Some(open) = attempts.last_mut().filter(|attempt| attempt.end.is_none()) {
+                    open.take(record);
+                }
+                continue;
+            }
             _ => continue,
         };
         let known = attempts

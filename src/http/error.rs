@@ -5,7 +5,7 @@ use std::time::Duration;
 use warp::http::StatusCode;
 
 use super::negotiate::Media;
-use crate::domain::{ActionId, ChunkId, JobState, Lsn, Rejection, WorkerId};
+use crate::domain::{ActionId, ChunkId, JobState, Lsn, QueueState, Rejection, WorkerId};
 use crate::{chunks, engine, eventlog};
 
 /// Why a request has no better answer. The text is for a person.
@@ -182,6 +182,10 @@ pub(super) fn rejection_status(rejection: &Rejection) -> (StatusCode, &'static s
         Rejection::WorkerBusy { .. } => (S::CONFLICT, "worker_busy"),
         Rejection::WrongState { state, .. } => (S::CONFLICT, state_code(*state)),
         Rejection::RetryLimit { .. } => (S::CONFLICT, "retry_limit"),
+        Rejection::UnknownQueue(_) => (S::NOT_FOUND, "unknown_queue"),
+        Rejection::QueueState { state, .. } => (S::CONFLICT, queue_code(*state)),
+        Rejection::QueueHolds { .. } => (S::CONFLICT, "queue_holds_results"),
+        Rejection::TooManyQueues => (S::INSUFFICIENT_STORAGE, "too_many_queues"),
     }
 }
 
@@ -196,6 +200,17 @@ const fn state_code(state: JobState) -> &'static str {
         JobState::Failed => "job_is_failed",
         JobState::Abandoned => "job_is_abandoned",
         JobState::Cancelled => "job_is_cancelled",
+    }
+}
+
+/// The word for a queue's state that forbids a change.
+const fn queue_code(state: QueueState) -> &'static str {
+    match state {
+        QueueState::Active => "queue_is_active",
+        QueueState::Draining => "queue_is_draining",
+        QueueState::Complete => "queue_is_complete",
+        QueueState::Cancelled => "queue_is_cancelled",
+        QueueState::Expired => "queue_is_expired",
     }
 }
 

@@ -84,7 +84,7 @@ fn look(published: &Published, job: &JobRow) -> Around {
             .then(|| views.execution(job.execution).map(|execution| execution.state))
             .flatten(),
         ahead: (!job.state.is_final())
-            .then(|| views.ready_position(job.execution, POSITION_MAX))
+            .then(|| views.ready_position(job.job, POSITION_MAX))
             .flatten(),
         shared: oldest.filter(|oldest| !job.state.is_final() && *oldest < job.job),
         host: views.worker(job.worker).map(|worker| worker.host),

@@ -43,7 +43,7 @@ pub(super) async fn completed(request: Request) -> Result<Response, Error> {
 }
 
 fn look(app: &App, since: Lsn, limit: usize) -> (Lsn, Vec<EndedRow>) {
-    app.engine.read(|published| (published.lsn(), published.ended(since, limit)))
+    app.engine.read(|published| (published.lsn(), published.ended(None, since, limit)))
 }
 
 /// Looks again whenever a job has ended, until there is something or the wait is over.

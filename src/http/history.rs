@@ -17,13 +17,17 @@ const RECORDS_MAX: usize = 10_000;
 /// The records of a job and of the executions it wanted, in order.
 pub(super) async fn of(app: &App, job: &JobRow) -> Result<Vec<Record>, Error> {
     let log = app.log()?.clone();
-    let (job_last, execution_last) = (job.tail, job.execution_tail);
-    store::blocking(move || gather(&*log, job_last, execution_last)).await
+    let (job_last, execution_last, ended) = (job.tail, job.execution_tail, job.ended);
+    store::blocking(move || gather(&*log, [execution_last, job_last], ended)).await
 }
 
-fn gather(log: &dyn LogReader, job_last: Lsn, execution_last: Lsn) -> Result<Vec<Record>, Error> {
+fn gather(log: &dyn LogReader, last: [Lsn; 2], ended: Option<Lsn>) -> Result<Vec<Record>, Error> {
     let mut found: BTreeMap<Lsn, Record> = BTreeMap::new();
-    let mut chains = vec![execution_last, job_last];
+    // One that its queue took along is ended by a record about the queue, which nothing links to.
+    if let Some(lsn) = ended {
+        found.extend(log.get(lsn)?.map(|record| (lsn, record)));
+    }
+    let mut chains = last.to_vec();
     let mut seen: BTreeSet<Lsn> = BTreeSet::new();
     while let Some(mut at) = chains.pop() {
         while at != Lsn::ZERO && seen.insert(at) && found.len() < RECORDS_MAX {

@@ -209,7 +209,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
                 found: text.chars().take(48).collect(),
             })?),
         },
-        queue: query.parse::<u32>("queue", "a queue's number")?.map(crate::domain::QueueId),
+        queue: query.parse("queue", "a queue's number")?,
         worker: query.parse("worker", "a worker id")?,
         function: query.text("function"),
         after: query.parse("after", "an LSN")?.unwrap_or(Lsn::ZERO).min(AFTER_MAX),

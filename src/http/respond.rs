@@ -141,6 +141,12 @@ fn with_rejection(body: Value, rejection: &Rejection) -> Value {
         Rejection::UnknownJob(job) => body.with("lsn", *job),
         Rejection::WrongState { job, state, .. } => body.with("lsn", *job).with("state", *state),
         Rejection::RetryLimit { job, limit } => body.with("lsn", *job).with("limit", *limit),
+        Rejection::UnknownQueue(queue) => body.with("queue", *queue),
+        Rejection::QueueState { queue, state, .. } => {
+            body.with("queue", *queue).with("state", *state)
+        }
+        Rejection::QueueHolds { queue, held } => body.with("queue", *queue).with("held", *held),
+        Rejection::TooManyQueues => body,
         Rejection::NoWorker(key) => body
             .with("function", key.function.name.clone())
             .with("function_version", key.function.version)

@@ -1,6 +1,6 @@
 //! What an attempt made: read, verified and put into the chunk store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,7 +46,10 @@ pub(super) fn collect(
         }
     }
     let cacheable = output.is_cacheable();
+    let values: BTreeMap<_, _> = output.values().iter().map(|v| (v.hash, v.size)).collect();
+    let values = values.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
     let object = output.into_object();
+    let bytes = values.saturating_add(object.bytes().len() as u64);
     let output = if object.bytes().len() <= INLINE_BYTES_MAX {
         ObjectRef::Inline(Blob(object.into_bytes()))
     } else {
@@ -54,7 +57,7 @@ pub(super) fn collect(
     };
     let stderr = keep_tail(&mut batch, stderr)?;
     batch.commit()?;
-    Ok(Outcome::Completed { output, cacheable, stderr })
+    Ok(Outcome::Completed { output, cacheable, bytes, stderr })
 }
 
 /// Adds the end of stderr to a failure.

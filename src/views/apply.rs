@@ -1,9 +1,13 @@
 //! The only way a view changes, and the few moves every transition is made of.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::Views;
-use super::state::{End, PairKey, Phase, Place};
+use super::order::{Level, Party};
+use super::state::{End, PairKey, Phase, Want};
+use super::workers::HostTag;
 use crate::domain::{Lsn, Record, Timestamp};
 
 /// A record does not follow from the state before it: the log is damaged, or the rules that decided
@@ -38,6 +42,7 @@ impl Views {
         if record.prev != expected {
             return Err(ApplyError::Link { lsn, expected, found: record.prev });
         }
+        self.at = record.at;
         self.promote(record.at);
         self.transition(record).map_err(|Illegal(what)| ApplyError::Illegal { lsn, what })?;
         self.lsn = lsn;
@@ -58,15 +63,12 @@ impl Views {
 
     /// Moves an execution to another phase, and with it through every order it is in.
     pub(super) fn set_phase(&mut self, id: Lsn, phase: Phase) {
-        let Some(place) = self.place(id) else { return };
         let Some(execution) = self.executions.get_mut(id) else { return };
         let was = std::mem::replace(&mut execution.phase, phase);
+        let party = execution.party;
         let pair = (PairKey::of(execution.worker, execution.action), id);
-        if was.is_ready() && !phase.is_ready() {
-            self.ready.remove(&place);
-        }
-        if phase.is_ready() && !was.is_ready() {
-            self.ready.insert(place);
+        if was.is_ready() != phase.is_ready() {
+            self.reorder(id, phase.is_ready());
         }
         if let Phase::BackingOff { until } = was {
             self.waiting.remove(&(until, id));
@@ -79,25 +81,84 @@ impl Views {
         }
         if was.is_under_way() && !phase.is_under_way() {
             self.under_way.remove(&id);
+            self.order.release(party);
         }
         if was.is_live() && !phase.is_live() {
             self.live.remove(&pair);
         }
-        if matches!(phase, Phase::Completed { cacheable: true, .. }) {
-            self.reusable.insert(pair);
+        if let Phase::Completed { cacheable, units, .. } = phase {
+            self.held_units = self.held_units.saturating_add(units.into());
+            if cacheable {
+                self.reusable.insert(pair);
+            }
         }
     }
 
-    /// Where an execution stands, or would stand, in the ready order.
-    pub(super) fn place(&self, id: Lsn) -> Option<Place> {
-        let execution = self.executions.get(id)?;
-        let worker = self.workers.get(execution.worker)?;
-        Some((worker.host, Reverse(execution.priority), id))
+    /// Lets an execution stand in the lines of all who want it, or takes it out.
+    fn reorder(&mut self, id: Lsn, stands: bool) {
+        let places: Vec<_> = self.places(id).collect();
+        for (party, level, job) in places {
+            if stands {
+                self.order.insert(party, level, job);
+            } else {
+                self.order.remove(party, level, job);
+            }
+        }
+    }
+
+    /// Where an execution stands, or would stand, for each party that wants it: at the place of
+    /// the party's most wanting job.
+    pub(super) fn places(&self, id: Lsn) -> impl Iterator<Item = (Party, Level, Lsn)> + '_ {
+        let host = self.host_of(id);
+        let mut next = Bound::Included((id, None, Reverse(i32::MAX), Lsn::ZERO));
+        std::iter::from_fn(move || {
+            let (execution, party, priority, job) =
+                self.wants.range((next, Bound::Unbounded)).next().copied()?;
+            next = Bound::Excluded((id, party, Reverse(i32::MIN), Lsn(u64::MAX)));
+            (execution == id).then_some((party, (host?, priority), job))
+        })
+    }
+
+    /// Where an execution stands, or would stand, for one party.
+    pub(super) fn place(&self, id: Lsn, party: Party) -> Option<(Level, Lsn)> {
+        let first = (id, party, Reverse(i32::MAX), Lsn::ZERO);
+        let last = (id, party, Reverse(i32::MIN), Lsn(u64::MAX));
+        let (_, _, priority, job) = self.wants.range(first..=last).next().copied()?;
+        Some(((self.host_of(id)?, priority), job))
+    }
+
+    fn host_of(&self, execution: Lsn) -> Option<HostTag> {
+        let worker = self.executions.get(execution)?.worker;
+        self.workers.get(worker).map(|worker| worker.host)
+    }
+
+    /// Changes who of a party wants an execution, and with it the place in that party's line.
+    pub(super) fn rewant(
+        &mut self,
+        id: Lsn,
+        party: Party,
+        change: impl FnOnce(&mut BTreeSet<Want>),
+    ) {
+        let before = self.place(id, party);
+        change(&mut self.wants);
+        let now = self.place(id, party);
+        let ready = self.executions.get(id).is_some_and(|found| found.phase.is_ready());
+        if ready && before != now {
+            if let Some((level, job)) = before {
+                self.order.remove(party, level, job);
+            }
+            if let Some((level, job)) = now {
+                self.order.insert(party, level, job);
+            }
+        }
     }
 
     /// A job begins to want an execution.
-    pub(super) fn want(&mut self, execution: Lsn, priority: i32, job: Lsn) {
-        self.wants.insert((execution, Reverse(priority), job));
+    pub(super) fn want(&mut self, execution: Lsn, party: Party, priority: i32, job: Lsn) {
+        self.rewant(execution, party, |wants| {
+            wants.insert((execution, party, Reverse(priority), job));
+        });
+        self.queues.open(party, job);
         self.count_open(execution, true);
         self.settle_priority(execution);
     }
@@ -109,31 +170,35 @@ impl Views {
         }
     }
 
-    /// A job ends by the record `lsn` and wants nothing any more. The execution's priority is the
-    /// caller's to settle.
+    /// A job ends by the record `lsn` and wants nothing any more. What that means for its
+    /// execution is the caller's to settle.
     pub(super) fn end_job(&mut self, job: Lsn, end: End, lsn: Lsn) {
         let Some(entry) = self.jobs.get_mut(job) else { return };
         entry.end = Some(end);
         entry.ended = lsn;
-        let (execution, priority) = (entry.execution, entry.priority);
-        if self.wants.remove(&(execution, Reverse(priority), job)) {
-            self.count_open(execution, false);
+        let (execution, party, priority) = (entry.execution, entry.queue, entry.priority);
+        self.rewant(execution, party, |wants| {
+            wants.remove(&(execution, party, Reverse(priority), job));
+        });
+        self.queues.close(party, job, self.at);
+        self.count_open(execution, false);
+    }
+
+    /// After jobs that wanted it have ended: an execution that nobody wants ends, others get the
+    /// priority that is left.
+    pub(super) fn settle(&mut self, id: Lsn) {
+        if self.wanting(id).next().is_none() {
+            self.set_phase(id, Phase::Ended);
+        } else {
+            self.settle_priority(id);
         }
     }
 
     /// Gives an execution the highest priority of those who want it. Nobody: unchanged.
     pub(super) fn settle_priority(&mut self, id: Lsn) {
-        let Some(top) = self.wanting(id).next().map(|(_, Reverse(priority), _)| priority) else {
-            return;
-        };
-        let Some(place) = self.place(id) else { return };
-        let Some(execution) = self.executions.get_mut(id) else { return };
-        if execution.priority != top {
+        let top = self.places(id).map(|(_, (_, Reverse(priority)), _)| priority).max();
+        if let (Some(top), Some(execution)) = (top, self.executions.get_mut(id)) {
             execution.priority = top;
-            if execution.phase.is_ready() {
-                self.ready.remove(&place);
-                self.ready.insert((place.0, Reverse(top), id));
-            }
         }
     }
 
@@ -141,10 +206,14 @@ impl Views {
     pub(super) fn release(&mut self, id: Lsn) {
         let Some(execution) = self.executions.get_mut(id) else { return };
         execution.refs = execution.refs.saturating_sub(1);
-        if execution.refs == 0 {
-            let pair = (PairKey::of(execution.worker, execution.action), id);
-            self.reusable.remove(&pair);
-            self.executions.remove(id);
+        if execution.refs > 0 {
+            return;
         }
+        if let Phase::Completed { units, .. } = execution.phase {
+            self.held_units = self.held_units.saturating_sub(units.into());
+        }
+        let pair = (PairKey::of(execution.worker, execution.action), id);
+        self.reusable.remove(&pair);
+        self.executions.remove(id);
     }
 }

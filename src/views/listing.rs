@@ -27,7 +27,7 @@ pub struct Listing {
     pub(super) open: BTreeSet<(WorkerIx, Lsn)>,
     pub(super) workers: BTreeMap<WorkerIx, Jobs>,
     pub(super) functions: BTreeMap<NameIx, Jobs>,
-    pub(super) queues: BTreeMap<QueueId, Jobs>,
+    pub(super) queues: BTreeMap<QueueId, QueueLists>,
     /// Jobs that ended, by the record that ended them.
     pub(super) feed: Table<(Lsn, Lsn), ()>,
     pub(super) pairs: BTreeSet<(PairKey, Rank)>,
@@ -35,6 +35,17 @@ pub struct Listing {
     pub(super) used: BTreeMap<WorkerIx, Timestamp>,
     /// Of the record being folded: the jobs it is about and what they were.
     noted: Vec<Noted>,
+}
+
+/// What is listed of one queue.
+#[derive(Clone, Default, Hash)]
+pub(super) struct QueueLists {
+    /// Its jobs that are not retired.
+    pub(super) jobs: Jobs,
+    /// Those that ended, by the record that ended them.
+    pub(super) feed: Table<(Lsn, Lsn), ()>,
+    /// Its jobs in each state, in the order of [`JobState::ALL`]; retired ones go on counting.
+    pub(super) counts: [u64; JobState::ALL.len()],
 }
 
 /// A job before a record.
@@ -96,9 +107,13 @@ impl Listing {
         self.counts.get(state as usize).copied().unwrap_or(0)
     }
 
-    fn count_mut(&mut self, state: JobState, by: i64) {
-        if let Some(count) = self.counts.get_mut(state as usize) {
-            *count = count.saturating_add_signed(by);
+    /// Counts a job in or out, alone and in its queue.
+    fn count_job(&mut self, state: JobState, queue: Option<QueueId>, by: i64) {
+        let own = queue.and_then(|queue| self.queues.get_mut(&queue)).map(|own| &mut own.counts);
+        for counts in own.into_iter().chain([&mut self.counts]) {
+            if let Some(count) = counts.get_mut(state as usize) {
+                *count = count.saturating_add_signed(by);
+            }
         }
     }
 
@@ -112,6 +127,17 @@ impl Listing {
         self.noted.clear();
         match (&record.event, record.event.subject()) {
             (Event::JobRetired { job }, _) => self.remove(views, *job),
+            (Event::JobsRetired { jobs }, _) => {
+                for job in jobs {
+                    self.remove(views, *job);
+                }
+            }
+            (Event::QueueRetired { queue }, _) => drop(self.queues.remove(queue)),
+            (Event::QueueCancelled { queue }, _) => {
+                for job in views.open_in(*queue) {
+                    self.note(views, job);
+                }
+            }
             (Event::JobsGaveUp { jobs, .. }, _) => {
                 for job in jobs {
                     self.note(views, *job);
@@ -125,7 +151,7 @@ impl Listing {
                 // By age, as the feed lists those that end together.
                 self.noted.sort_unstable_by_key(|noted| noted.job);
             }
-            (_, Subject::Worker(_) | Subject::Itself) => {}
+            (_, Subject::Worker(_) | Subject::Queue(_) | Subject::Itself) => {}
         }
     }
 
@@ -161,13 +187,13 @@ impl Listing {
         }
         self.states.remove(&(was.state, job));
         self.states.insert((state, job));
-        self.count_mut(was.state, -1);
-        self.count_mut(state, 1);
+        self.count_job(was.state, found.queue, -1);
+        self.count_job(state, found.queue, 1);
         if let Some(key) = ended_in(was.state, was.ended, job) {
-            self.feed.remove(key);
+            self.leave_feed(found.queue, key);
         }
         if let Some(key) = ended_in(state, found.ended, job) {
-            self.feed.insert(key, ());
+            self.enter_feed(found.queue, key);
         }
         match (was.state.is_final(), state.is_final()) {
             (false, true) => self.open.remove(&(execution.worker, job)),
@@ -182,21 +208,35 @@ impl Listing {
         }
     }
 
+    fn enter_feed(&mut self, queue: Option<QueueId>, key: (Lsn, Lsn)) {
+        self.feed.insert(key, ());
+        if let Some(own) = queue.and_then(|queue| self.queues.get_mut(&queue)) {
+            own.feed.insert(key, ());
+        }
+    }
+
+    fn leave_feed(&mut self, queue: Option<QueueId>, key: (Lsn, Lsn)) {
+        self.feed.remove(key);
+        if let Some(own) = queue.and_then(|queue| self.queues.get_mut(&queue)) {
+            own.feed.remove(key);
+        }
+    }
+
     fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
         let Some(found) = views.jobs.get(job) else { return };
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);
         self.states.insert((state, job));
-        self.count_mut(state, 1);
+        if let Some(queue) = found.queue {
+            self.queues.entry(queue).or_default().jobs.insert(job, ());
+        }
+        self.count_job(state, found.queue, 1);
         match ended_in(state, found.ended, job) {
-            Some(key) => self.feed.insert(key, ()),
+            Some(key) => self.enter_feed(found.queue, key),
             None => drop(self.open.insert((execution.worker, job))),
         }
         self.workers.entry(execution.worker).or_default().insert(job, ());
         self.functions.entry(found.function).or_default().insert(job, ());
-        if let Some(queue) = found.queue {
-            self.queues.entry(queue).or_default().insert(job, ());
-        }
         let pair = PairKey::of(execution.worker, execution.action);
         self.pairs.insert((pair, Rank::of(job, state)));
         self.used.insert(execution.worker, at);
@@ -208,14 +248,15 @@ impl Listing {
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);
         self.states.remove(&(state, job));
-        self.count_mut(state, -1);
+        // A queue goes on counting it.
+        self.count_job(state, None, -1);
         if let Some(key) = ended_in(state, found.ended, job) {
-            self.feed.remove(key);
+            self.leave_feed(found.queue, key);
         }
         forget(&mut self.workers, &execution.worker, job);
         forget(&mut self.functions, &found.function, job);
-        if let Some(queue) = found.queue {
-            forget(&mut self.queues, &queue, job);
+        if let Some(own) = found.queue.and_then(|queue| self.queues.get_mut(&queue)) {
+            own.jobs.remove(job);
         }
         let pair = PairKey::of(execution.worker, execution.action);
         self.pairs.remove(&(pair, Rank::of(job, state)));

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::Published;
 use super::listing::{Jobs, Rank};
-use super::state::{JobRow, PairKey};
+use super::state::{JobRow, PairKey, Phase, RESULT_UNIT_BYTES};
 use super::workers::WorkerRow;
 use crate::domain::{ActionId, JobState, Lsn, QueueId, Timestamp, WorkerId};
 
@@ -42,6 +42,30 @@ pub struct EndedRow {
     pub action: ActionId,
     pub worker: WorkerId,
     pub queue: Option<QueueId>,
+    /// Bytes of results that are free once it is retired: none while another job has the same.
+    pub frees: u64,
+}
+
+/// A queue's jobs by state. Each is counted once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QueueCounts {
+    /// Pending or retracted, those that wait for a retry included.
+    pub queued: u64,
+    /// Submitting or running.
+    pub running: u64,
+    pub completed: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Abandoned for good.
+    pub abandoned: u64,
+    pub cancelled: u64,
+}
+
+impl QueueCounts {
+    /// Jobs that have not ended.
+    pub const fn active(&self) -> u64 {
+        self.queued + self.running
+    }
 }
 
 /// The newest job of a worker and an action.
@@ -90,7 +114,7 @@ impl Published {
         };
         let mut candidates = vec![(self.views.jobs.len(), Source::All)];
         if let Some(queue) = filter.queue {
-            candidates.push(offer(self.listing.queues.get(&queue)));
+            candidates.push(offer(self.listing.queues.get(&queue).map(|own| &own.jobs)));
         }
         if let Some(worker) = filter.worker {
             let ix = self.views.workers.find(worker);
@@ -125,11 +149,17 @@ impl Published {
         page
     }
 
-    /// Ended jobs after the record `since`, in the order they ended. At least `limit` when there
-    /// are as many: jobs that one record ended are never split.
-    pub fn ended(&self, since: Lsn, limit: usize) -> Vec<EndedRow> {
+    /// Ended jobs after the record `since`, in the order they ended; only those of `queue` when one
+    /// is named. At least `limit` when there are as many: jobs that one record ended are never
+    /// split.
+    pub fn ended(&self, queue: Option<QueueId>, since: Lsn, limit: usize) -> Vec<EndedRow> {
+        let feed = match queue {
+            None => Some(&self.listing.feed),
+            Some(queue) => self.listing.queues.get(&queue).map(|own| &own.feed),
+        };
         let mut rows: Vec<EndedRow> = Vec::new();
-        for ((ended, job), ()) in self.listing.feed.after((since, Lsn(u64::MAX))) {
+        let ended = feed.into_iter().flat_map(|feed| feed.after((since, Lsn(u64::MAX))));
+        for ((ended, job), ()) in ended {
             if rows.len() >= limit && rows.last().is_none_or(|row| row.ended != ended) {
                 break;
             }
@@ -142,9 +172,31 @@ impl Published {
                 action: execution.action,
                 worker: self.views.worker_id(execution.worker),
                 queue: found.queue,
+                frees: match execution.phase {
+                    Phase::Completed { units, .. } if execution.refs == 1 => {
+                        u64::from(units) * RESULT_UNIT_BYTES
+                    }
+                    _ => 0,
+                },
             });
         }
         rows
+    }
+
+    /// How many of a queue's jobs are in each state, those retired included.
+    pub fn queue_counts(&self, queue: QueueId) -> QueueCounts {
+        let own = self.listing.queues.get(&queue);
+        let count = |state: JobState| {
+            own.and_then(|own| own.counts.get(state as usize)).copied().unwrap_or(0)
+        };
+        QueueCounts {
+            queued: count(JobState::Pending) + count(JobState::Retracted),
+            running: count(JobState::Submitting) + count(JobState::Running),
+            completed: count(JobState::Completed),
+            failed: count(JobState::Failed),
+            abandoned: count(JobState::Abandoned),
+            cancelled: count(JobState::Cancelled),
+        }
     }
 
     /// The newest job of a worker and an action that was not cancelled, else what is left.

@@ -5,11 +5,14 @@
 //! holds an action, a descriptor or an output: they name the record that does.
 
 mod apply;
+mod attempts;
 mod digest;
 mod listing;
 mod lists;
 mod names;
+mod order;
 mod query;
+mod queues;
 mod render;
 mod state;
 mod table;
@@ -20,7 +23,9 @@ use std::collections::BTreeSet;
 
 use self::digest::Digest;
 use self::names::{LsnSet, Names};
-use self::state::{Execution, Job, PairKey, Place, Want};
+use self::order::Order;
+use self::queues::Queues;
+use self::state::{Execution, Job, PairKey, Want};
 use self::table::Table;
 use self::workers::Workers;
 use crate::domain::event::Subject;
@@ -28,7 +33,8 @@ use crate::domain::{Cause, ContentHash, Event, Lsn, Record, Timestamp};
 
 pub use self::apply::ApplyError;
 pub use self::listing::Listing;
-pub use self::lists::{EndedRow, Filter, Newest, Page, SCAN_LEN_MAX};
+pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
+pub use self::queues::QueueRow;
 pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
 pub use self::workers::WorkerRow;
 
@@ -37,15 +43,18 @@ pub use self::workers::WorkerRow;
 pub struct Views {
     /// The last record folded.
     lsn: Lsn,
+    /// Its time.
+    at: Timestamp,
     workers: Workers,
     functions: Names,
     runners: Names,
     jobs: Table<Lsn, Job>,
     executions: Table<Lsn, Execution>,
+    queues: Queues,
     /// Who wants what: jobs not ended, by execution.
     wants: BTreeSet<Want>,
     /// What may be handed out, in the order it would be.
-    ready: BTreeSet<Place>,
+    order: Order,
     /// What waits for its next try.
     waiting: BTreeSet<(Timestamp, Lsn)>,
     /// Executions with an attempt under way.
@@ -56,6 +65,8 @@ pub struct Views {
     reusable: BTreeSet<(PairKey, Lsn)>,
     /// Jobs that are gone, so that retiring twice is the same as once.
     retired: LsnSet,
+    /// Size of all results that are held.
+    held_units: u64,
 }
 
 impl std::fmt::Debug for Views {
@@ -79,6 +90,7 @@ impl Views {
                 worker.map(|worker| worker.tail)
             }
             Subject::Job(job) => self.jobs.get(job).map(|job| job.tail),
+            Subject::Queue(id) => self.queues.get(id).map(|queue| queue.tail),
             Subject::Execution(id) => self.executions.get(id).map(|execution| execution.tail),
         }
         .unwrap_or(Lsn::ZERO)

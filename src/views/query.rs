@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::Views;
 use super::names::NameIx;
 use super::state::{
-    Execution, ExecutionRow, ExecutionState, Job, JobRow, LaunchRow, PairKey, Phase, Retries, Want,
+    Execution, ExecutionRow, ExecutionState, Job, JobRow, LaunchRow, PairKey, Phase,
+    RESULT_UNIT_BYTES, Retries, Want,
 };
 use super::workers::{WorkerIx, WorkerRow};
 use crate::domain::{
-    ActionId, AttemptRef, FunctionKey, Host, JobState, Lsn, RunnerName, Timestamp, WorkerId,
+    ActionId, AttemptRef, FunctionKey, Host, JobState, Lsn, QueueId, RunnerName, Timestamp,
+    WorkerId,
 };
 
 impl Views {
@@ -79,7 +81,9 @@ impl Views {
                 Phase::Running { runner: ix } => {
                     ExecutionState::Running { attempt, runner: runner(ix) }
                 }
-                Phase::Completed { at, cacheable } => ExecutionState::Completed { at, cacheable },
+                Phase::Completed { at, cacheable, .. } => {
+                    ExecutionState::Completed { at, cacheable }
+                }
                 Phase::Ended => ExecutionState::Ended,
             },
             priority: found.priority,
@@ -88,12 +92,12 @@ impl Views {
         })
     }
 
-    /// The jobs that want an execution, most wanting first.
+    /// The jobs that want an execution: by queue, then most wanting first.
     pub fn jobs_wanting(&self, execution: Lsn) -> impl Iterator<Item = Lsn> + '_ {
-        self.wanting(execution).map(|(_, _, job)| job)
+        self.wanting(execution).map(|(_, _, _, job)| job)
     }
 
-    /// The jobs that want an execution with their retries, most wanting first.
+    /// The jobs that want an execution with their retries, in the same order.
     pub fn retries_of(&self, execution: Lsn) -> impl Iterator<Item = (Lsn, Retries)> + '_ {
         self.jobs_wanting(execution).filter_map(|job| {
             let found = self.jobs.get(job)?;
@@ -101,17 +105,18 @@ impl Views {
         })
     }
 
-    /// How many executions are before this one in the ready order, counting at most `max`. None
-    /// when it is not ready.
-    pub fn ready_position(&self, execution: Lsn, max: usize) -> Option<usize> {
-        let place = self.place(execution).filter(|place| self.ready.contains(place))?;
-        let first = (place.0, Reverse(i32::MAX), Lsn::ZERO);
-        Some(self.ready.range(first..place).take(max).count())
+    /// How many jobs of its queue (or outside of queues) are handed out before this one, counting at
+    /// most `max`. None when its execution is not ready.
+    pub fn ready_position(&self, job: Lsn, max: usize) -> Option<usize> {
+        let found = self.jobs.get(job).filter(|found| found.end.is_none())?;
+        let (level, standing) = self.place(found.execution, found.queue)?;
+        self.order.ahead(found.queue, level, standing, max)
     }
 
-    /// How many executions are ready, of all platforms.
+    /// How many executions are ready, of all platforms. One that several queues want counts for
+    /// each.
     pub fn ready_count(&self) -> usize {
-        self.ready.len()
+        self.order.len()
     }
 
     /// How many executions wait for their next try.
@@ -198,9 +203,9 @@ impl Views {
     }
 
     pub(super) fn wanting(&self, execution: Lsn) -> impl Iterator<Item = Want> + '_ {
-        let first = (execution, Reverse(i32::MAX), Lsn::ZERO);
-        let last = (execution, Reverse(i32::MIN), Lsn(u64::MAX));
-        self.wants.range(first..=last).copied()
+        let first = (execution, None, Reverse(i32::MAX), Lsn::ZERO);
+        let all = self.wants.range(first..).copied();
+        all.take_while(move |(wanted, ..)| *wanted == execution)
     }
 
     /// The attempt of an execution that was handed out and is not over.
@@ -237,31 +242,43 @@ impl Views {
         all.into_iter().find(matching)
     }
 
-    /// The first execution in the ready order of `host` that `may` be handed out, or the first
-    /// among those due at `now` when it comes before that one.
+    /// The first execution in the order of `host`, or the first among those due at `now` when it
+    /// comes before that one, and whose turn it is. One that was pulled back from `avoided` is left
+    /// out.
     pub fn first_to_run(
         &self,
         host: &Host,
         now: Timestamp,
         avoided: Option<&RunnerName>,
-    ) -> Option<Lsn> {
+    ) -> Option<(Lsn, Option<QueueId>)> {
         let tag = self.workers.host_tag(host)?;
         let avoided = avoided.and_then(|runner| self.runners.find(&runner.0));
-        let shuns = |id: Lsn| {
-            let phase = self.executions.get(id).map(|found| found.phase);
+        let execution = |job: Lsn| self.jobs.get(job).map(|found| found.execution);
+        let shuns = |job: Lsn| {
+            let found = execution(job).and_then(|id| self.executions.get(id));
+            let phase = found.map(|found| found.phase);
             avoided.is_some() && phase == Some(Phase::Retracted { avoid: avoided })
         };
-        let first = (tag, Reverse(i32::MAX), Lsn::ZERO);
-        let last = (tag, Reverse(i32::MIN), Lsn(u64::MAX));
-        let ready = self.ready.range(first..=last).find(|place| !shuns(place.2)).copied();
-        // Few: what is due joins the ready order with the next record, whatever it is about.
+        let ready = self.order.first(tag, shuns);
+        // Few: what is due joins the order with the next record, whatever it is about.
         let due = self.waiting.iter().take_while(|(until, _)| *until <= now);
-        let due = due.filter_map(|(_, id)| self.place(*id)).filter(|place| place.0 == tag).min();
+        let due = due.flat_map(|(_, id)| self.places(*id)).filter(|(_, level, _)| level.0 == tag);
+        let due = due.filter_map(|(party, level, job)| self.order.rank(party, level, job)).min();
         let best = match (ready, due) {
             (Some(ready), Some(due)) => Some(ready.min(due)),
             (ready, due) => ready.or(due),
         };
-        best.map(|place| place.2)
+        best.and_then(|rank| Some((execution(rank.job)?, rank.party)))
+    }
+
+    /// Size of all results that are held, in bytes, rounded up for each.
+    pub const fn held_bytes(&self) -> u64 {
+        self.held_units.saturating_mul(RESULT_UNIT_BYTES)
+    }
+
+    /// The time of the last record.
+    pub const fn at(&self) -> Timestamp {
+        self.at
     }
 
     /// Names of the functions that jobs or workers ever had, in the order of first use.

@@ -4,29 +4,34 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Views;
 use super::names::Names;
+use super::order::{Order, Party};
+use super::queues::Queue;
 use super::state::{Execution, Job, Phase};
 use super::workers::Worker;
-use crate::domain::Lsn;
+use crate::domain::{Lsn, QueueId};
 
 /// [`Views`] in full. Every field is named here, so that a new one can't be forgotten.
 impl Display for Views {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
             lsn,
+            at,
             workers,
             functions,
             runners,
             jobs,
             executions,
+            queues,
             wants,
-            ready,
+            order,
             waiting,
             under_way,
             live,
             reusable,
             retired,
+            held_units,
         } = self;
-        writeln!(f, "at LSN {lsn}")?;
+        writeln!(f, "at LSN {lsn}, {at}, results {held_units} units")?;
         for worker in workers.all() {
             show_worker(f, self, functions, worker)?;
         }
@@ -36,8 +41,11 @@ impl Display for Views {
         for (id, execution) in executions.iter() {
             show_execution(f, runners, self, id, execution)?;
         }
-        list(f, "wants", wants.iter().map(|(id, by, job)| format!("{job} {id} at {}", by.0)))?;
-        list(f, "ready", ready.iter().map(|(host, by, id)| format!("{id} at {} on {host}", by.0)))?;
+        for (id, queue) in queues.iter() {
+            show_queue(f, id, queue)?;
+        }
+        list(f, "wants", wants.iter().map(|(id, _, by, job)| format!("{job} {id} at {}", by.0)))?;
+        write!(f, "{order}")?;
         list(f, "waiting", waiting.iter().map(|(until, id)| format!("{id} until {until}")))?;
         list(f, "under way", under_way.iter())?;
         let mut live: Vec<Lsn> = live.iter().map(|(_, id)| *id).collect();
@@ -114,6 +122,51 @@ fn show_job(f: &mut Formatter<'_>, views: &Views, id: Lsn, job: &Job) -> fmt::Re
     writeln!(f, "{}", if *cached { ", from the cache" } else { "" })
 }
 
+fn show_queue(f: &mut Formatter<'_>, id: QueueId, queue: &Queue) -> fmt::Result {
+    let Queue {
+        stage: _,
+        created,
+        created_at,
+        tail,
+        token,
+        retries_max,
+        expire_after,
+        max_running,
+        open,
+        held,
+        idle_since,
+    } = queue;
+    write!(f, "queue {id} {} made by {created} at {created_at}, tail {tail}", queue.state())?;
+    writeln!(f, ", {} open, {held} held, last used {idle_since}", open.len())?;
+    let token = if token.is_some() { "with" } else { "no" };
+    write!(f, "  {token} token, retries {retries_max:?}, runs {max_running:?}")?;
+    writeln!(f, ", expires after {:?} ms", expire_after.map(|time| time.0))
+}
+
+/// Lines and turns in full.
+impl Display for Order {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let party = |party: Party| match party {
+            None => "outside".to_owned(),
+            Some(queue) => format!("queue {queue}"),
+        };
+        list(
+            f,
+            "ready",
+            self.iter().map(|(who, (host, by), job)| {
+                format!("{job} of {} at {} on {host}", party(who), by.0)
+            }),
+        )?;
+        list(
+            f,
+            "turns",
+            self.turns().map(|(host, by, served, who)| {
+                format!("{} at {} on {host} after {served}", party(who), by.0)
+            }),
+        )
+    }
+}
+
 fn show_execution(
     f: &mut Formatter<'_>,
     runners: &Names,
@@ -121,7 +174,8 @@ fn show_execution(
     id: Lsn,
     execution: &Execution,
 ) -> fmt::Result {
-    let Execution { action_at, tail, phase, action, worker, refs, priority, attempt } = execution;
+    let Execution { action_at, tail, phase, action, worker, refs, priority, attempt, party } =
+        execution;
     write!(f, "execution {id} ")?;
     match phase {
         Phase::Ready => write!(f, "ready")?,
@@ -132,9 +186,14 @@ fn show_execution(
         }
         Phase::Submitting { runner } => write!(f, "handed to {}", runners.text(*runner))?,
         Phase::Running { runner } => write!(f, "runs on {}", runners.text(*runner))?,
-        Phase::Completed { at, cacheable: true } => write!(f, "completed by {at}")?,
-        Phase::Completed { at, cacheable: false } => write!(f, "completed by {at}, for once")?,
+        Phase::Completed { at, cacheable, units } => {
+            let once = if *cacheable { "" } else { ", for once" };
+            write!(f, "completed by {at} with {units} units{once}")?;
+        }
         Phase::Ended => write!(f, "ended")?,
+    }
+    if let Some(queue) = party {
+        write!(f, ", on account of queue {queue}")?;
     }
     let worker = views.worker_id(*worker);
     writeln!(f, ", priority {priority}, {refs} jobs, attempt {attempt}, tail {tail}")?;

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::names::NameIx;
-use super::workers::{HostTag, WorkerIx};
+use super::order::Party;
+use super::workers::WorkerIx;
 use crate::domain::{
     ActionId, AttemptNo, AttemptRef, JobState, Lsn, QueueId, RunnerName, Timestamp, WorkerId,
 };
@@ -29,7 +30,7 @@ pub(super) struct Job {
 }
 
 // A million finished jobs must fit: see the memory figures in docs/architecture.md.
-const _: () = assert!(size_of::<Job>() <= 64 && size_of::<Execution>() <= 72);
+const _: () = assert!(size_of::<Job>() <= 56 && size_of::<Execution>() <= 72);
 
 /// How a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -67,19 +68,38 @@ pub(super) struct Execution {
     pub(super) priority: i32,
     /// The newest attempt, zero before the first.
     pub(super) attempt: AttemptNo,
+    /// On whose account the newest attempt was made.
+    pub(super) party: Party,
 }
 
 /// Where an execution is. Runners are interned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(super) enum Phase {
     Ready,
-    BackingOff { until: Timestamp },
-    Retracted { avoid: Option<NameIx> },
-    Submitting { runner: NameIx },
-    Running { runner: NameIx },
-    Completed { at: Lsn, cacheable: bool },
+    BackingOff {
+        until: Timestamp,
+    },
+    Retracted {
+        avoid: Option<NameIx>,
+    },
+    Submitting {
+        runner: NameIx,
+    },
+    Running {
+        runner: NameIx,
+    },
+    /// The size of its result is in units of [`RESULT_UNIT_BYTES`].
+    Completed {
+        at: Lsn,
+        cacheable: bool,
+        units: u32,
+    },
     Ended,
 }
+
+/// Results are counted in units of so many bytes, rounded up: what rides beside them in the store
+/// is of that order.
+pub(super) const RESULT_UNIT_BYTES: u64 = 256;
 
 impl Phase {
     /// Whether it is in the ready order.
@@ -110,11 +130,8 @@ impl Phase {
     }
 }
 
-/// A job that wants an execution: the execution, then the most wanting first.
-pub(super) type Want = (Lsn, Reverse<i32>, Lsn);
-
-/// A place in the ready order: platform, then the most urgent, then the oldest.
-pub(super) type Place = (HostTag, Reverse<i32>, Lsn);
+/// A job that wants an execution: the execution, then by queue, then the most wanting first.
+pub(super) type Want = (Lsn, Party, Reverse<i32>, Lsn);
 
 /// A worker and an action, cut to 64 bits; whoever looks up compares the whole.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

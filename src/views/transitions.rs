@@ -1,13 +1,15 @@
-//! The transitions of `docs/architecture.md`, one function for each event.
+//! The transitions of `docs/architecture.md`: workers and jobs, one function for each event.
+
+use std::cmp::Reverse;
 
 use super::Views;
 use super::apply::{Illegal, ensure};
 use super::names::NameIx;
+use super::order::Party;
 use super::state::{End, Execution, Job, PairKey, Phase};
 use super::workers::{Registration, WorkerIx};
 use crate::domain::{
-    ActionId, AttemptNo, AttemptRef, Event, Function, Guid, Lsn, Outcome, Record, Run, Timestamp,
-    WorkerId,
+    ActionId, AttemptNo, AttemptRef, Event, Function, Guid, Lsn, QueueState, Record, Run, WorkerId,
 };
 
 impl Views {
@@ -28,9 +30,15 @@ impl Views {
                 self.job_rescheduled(lsn, *job, *retry_count, *run, *former)
             }
             Event::JobRetired { job } => self.job_retired(*job),
-            Event::AttemptAssigned { execution, attempt, runner } => {
+            Event::JobsRetired { jobs } => jobs.iter().try_for_each(|job| self.job_retired(*job)),
+            Event::QueueCreated { .. }
+            | Event::QueueDrained { .. }
+            | Event::QueueCancelled { .. }
+            | Event::QueueExpired { .. }
+            | Event::QueueRetired { .. } => self.queue_transition(record),
+            Event::AttemptAssigned { execution, attempt, runner, queue } => {
                 let runner = self.runners.intern(&runner.0);
-                self.attempt_assigned(lsn, *execution, *attempt, runner)
+                self.attempt_assigned(lsn, *execution, *attempt, runner, *queue)
             }
             Event::AttemptStarted { execution, attempt, .. } => {
                 self.attempt_started(lsn, *execution, *attempt)
@@ -123,6 +131,7 @@ impl Views {
         };
         let lsn = record.lsn;
         let ix = self.active_worker(*worker)?;
+        self.takes_jobs(*queue)?;
         let execution = self.enter(lsn, ix, *action, lsn, *priority, *run)?;
         let cached = matches!(run, Run::Cached(_));
         let job = Job {
@@ -139,10 +148,17 @@ impl Views {
             cached,
         };
         self.jobs.insert(lsn, job);
+        self.queues.admit(*queue, record.at);
         if !cached {
-            self.want(execution, *priority, lsn);
+            self.want(execution, *queue, *priority, lsn);
         }
         Ok(())
+    }
+
+    /// Fails unless work may be added to the queue. Outside of queues it always may.
+    fn takes_jobs(&self, queue: Party) -> Result<(), Illegal> {
+        let state = queue.map(|queue| self.queue_state(queue));
+        ensure(matches!(state, None | Some(Some(QueueState::Active))), "the queue takes no jobs")
     }
 
     /// Finds or opens the execution a job is to refer to, and counts the reference.
@@ -166,10 +182,11 @@ impl Views {
                     refs: 1,
                     priority,
                     attempt: AttemptNo(0),
+                    party: None,
                 };
+                // It stands in line as soon as its job wants it.
                 self.executions.insert(lsn, execution);
                 self.live.insert((PairKey::of(worker, action), lsn));
-                self.ready.extend(self.place(lsn));
                 return Ok(lsn);
             }
             Run::Joins(id) | Run::Cached(id) => id,
@@ -186,7 +203,7 @@ impl Views {
         Ok(id)
     }
 
-    fn open_job(&self, job: Lsn) -> Result<&Job, Illegal> {
+    pub(super) fn open_job(&self, job: Lsn) -> Result<&Job, Illegal> {
         let found = self.jobs.get(job).ok_or(Illegal("no such job"))?;
         ensure(found.end.is_none(), "the job has ended").map(|()| found)
     }
@@ -203,19 +220,17 @@ impl Views {
         ensure(stop == expected, "it stops another attempt than the one nobody wants any more")?;
         self.end_job(job, End::Cancelled, lsn);
         self.touch_job(lsn, job);
-        if alone {
-            self.set_phase(execution, Phase::Ended);
-        } else {
-            self.settle_priority(execution);
-        }
+        self.settle(execution);
         Ok(())
     }
 
     fn job_reprioritised(&mut self, lsn: Lsn, job: Lsn, priority: i32) -> Result<(), Illegal> {
         let found = self.open_job(job)?;
-        let (execution, was) = (found.execution, found.priority);
-        self.wants.remove(&(execution, std::cmp::Reverse(was), job));
-        self.wants.insert((execution, std::cmp::Reverse(priority), job));
+        let (execution, party, was) = (found.execution, found.queue, found.priority);
+        self.rewant(execution, party, |wants| {
+            wants.remove(&(execution, party, Reverse(was), job));
+            wants.insert((execution, party, Reverse(priority), job));
+        });
         if let Some(found) = self.jobs.get_mut(job) {
             found.priority = priority;
             found.tail = lsn;
@@ -240,7 +255,8 @@ impl Views {
         let counts = found.retry_count.checked_add(1) == Some(retry_count);
         ensure(counts && retry_count <= found.retries_max, "its retry count is wrong")?;
         ensure(!matches!(run, Run::Cached(_)), "a job is rescheduled to run")?;
-        let (old, priority) = (found.execution, found.priority);
+        let (old, party, priority) = (found.execution, found.queue, found.priority);
+        self.takes_jobs(party)?;
         let left = self.executions.get(old).ok_or(Illegal("no such execution"))?;
         ensure(former == left.tail, "it leaves another execution behind than it says")?;
         let (worker, action) = (left.worker, left.action);
@@ -255,138 +271,24 @@ impl Views {
             found.retry_count = retry_count;
             found.tail = lsn;
         }
-        self.want(execution, priority, job);
+        self.want(execution, party, priority, job);
         Ok(())
     }
 
     fn job_retired(&mut self, job: Lsn) -> Result<(), Illegal> {
         let found = self.jobs.get(job).ok_or(Illegal("no such job"))?;
         ensure(found.end.is_some(), "the job has not ended")?;
-        let execution = found.execution;
+        let (execution, party) = (found.execution, found.queue);
         self.jobs.remove(job);
         self.retired.insert(job);
+        self.queues.drop_result(party);
         self.release(execution);
         Ok(())
-    }
-
-    fn touch(&mut self, lsn: Lsn, execution: Lsn) {
-        if let Some(execution) = self.executions.get_mut(execution) {
-            execution.tail = lsn;
-        }
     }
 
     fn touch_job(&mut self, lsn: Lsn, job: Lsn) {
         if let Some(job) = self.jobs.get_mut(job) {
             job.tail = lsn;
         }
-    }
-
-    /// Fails unless this very attempt is under way.
-    fn under_way(&self, execution: Lsn, attempt: AttemptNo) -> Result<(), Illegal> {
-        let current = self.attempt_under_way(execution);
-        ensure(current == Some(AttemptRef { execution, attempt }), "the attempt is not under way")
-    }
-
-    fn attempt_assigned(
-        &mut self,
-        lsn: Lsn,
-        id: Lsn,
-        attempt: AttemptNo,
-        runner: NameIx,
-    ) -> Result<(), Illegal> {
-        let execution = self.executions.get_mut(id).ok_or(Illegal("no such execution"))?;
-        ensure(execution.phase.is_ready(), "the execution is not ready")?;
-        let counts = execution.attempt.0.checked_add(1) == Some(attempt.0);
-        ensure(counts, "the attempt's number is not the next")?;
-        execution.attempt = attempt;
-        execution.tail = lsn;
-        self.set_phase(id, Phase::Submitting { runner });
-        Ok(())
-    }
-
-    fn attempt_started(&mut self, lsn: Lsn, id: Lsn, attempt: AttemptNo) -> Result<(), Illegal> {
-        self.under_way(id, attempt)?;
-        let phase = self.executions.get(id).map(|execution| execution.phase);
-        let Some(Phase::Submitting { runner }) = phase else {
-            return Err(Illegal("the attempt has started already"));
-        };
-        self.set_phase(id, Phase::Running { runner });
-        self.touch(lsn, id);
-        Ok(())
-    }
-
-    /// The attempt failed and is to be repeated at `until`.
-    fn attempt_failed(
-        &mut self,
-        lsn: Lsn,
-        id: Lsn,
-        outcome: &Outcome,
-        until: Timestamp,
-    ) -> Result<(), Illegal> {
-        ensure(matches!(outcome, Outcome::Failed(_)), "a completed attempt is not repeated")?;
-        let wanting: Vec<Lsn> = self.wanting(id).map(|(_, _, job)| job).collect();
-        for job in wanting {
-            let Some(job) = self.jobs.get_mut(job) else { continue };
-            ensure(job.retry_count < job.retries_max, "a job has no retry left")?;
-            job.retry_count += 1;
-        }
-        self.set_phase(id, Phase::BackingOff { until });
-        self.touch(lsn, id);
-        Ok(())
-    }
-
-    /// Everybody who still wants the execution ends with it.
-    fn execution_ended(&mut self, lsn: Lsn, id: Lsn, outcome: &Outcome) {
-        let (end, phase) = match outcome {
-            Outcome::Completed { cacheable, .. } => {
-                (End::Completed, Phase::Completed { at: lsn, cacheable: *cacheable })
-            }
-            Outcome::Failed(failure) if failure.kind.abandons() => (End::Abandoned, Phase::Ended),
-            Outcome::Failed(_) => (End::Failed, Phase::Ended),
-        };
-        let wanting: Vec<Lsn> = self.wanting(id).map(|(_, _, job)| job).collect();
-        for job in wanting {
-            self.end_job(job, end, lsn);
-        }
-        self.set_phase(id, phase);
-        self.touch(lsn, id);
-    }
-
-    fn jobs_gave_up(
-        &mut self,
-        lsn: Lsn,
-        id: Lsn,
-        abandoned: bool,
-        jobs: &[Lsn],
-    ) -> Result<(), Illegal> {
-        ensure(self.attempt_under_way(id).is_some(), "no attempt is under way")?;
-        let end = if abandoned { End::Abandoned } else { End::Failed };
-        for job in jobs {
-            let found = self.open_job(*job)?;
-            ensure(found.execution == id, "a job wants another execution")?;
-            self.end_job(*job, end, lsn);
-        }
-        ensure(self.wanting(id).next().is_some(), "nobody is left for the next try")?;
-        self.settle_priority(id);
-        self.touch(lsn, id);
-        Ok(())
-    }
-
-    fn execution_retracted(
-        &mut self,
-        lsn: Lsn,
-        id: Lsn,
-        stop: Option<AttemptNo>,
-        avoid: Option<NameIx>,
-    ) -> Result<(), Illegal> {
-        let phase = self.executions.get(id).map(|execution| execution.phase);
-        let phase = phase.ok_or(Illegal("no such execution"))?;
-        let fits = phase.is_live() && !matches!(phase, Phase::Retracted { .. });
-        ensure(fits, "the execution's phase does not allow it")?;
-        let expected = self.attempt_under_way(id).map(|current| current.attempt);
-        ensure(stop == expected, "it stops another attempt than the one under way")?;
-        self.set_phase(id, Phase::Retracted { avoid });
-        self.touch(lsn, id);
-        Ok(())
     }
 }

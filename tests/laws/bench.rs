@@ -363,6 +363,7 @@ impl Bench {
 fn finish(attempt: AttemptRef, ending: Ending) -> Command {
     let outcome = match ending {
         Ending::Completed { cacheable } => Outcome::Completed {
+            bytes: 1_000,
             output: ObjectRef::Inline(ledgerun::domain::Blob(vec![1, 2, 3].into())),
             cacheable,
             stderr: None,

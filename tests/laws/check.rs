@@ -66,7 +66,7 @@ pub(crate) fn conservation(published: &Published) {
 /// The feed has every ended job once, in the order they ended, and no page splits what ended
 /// together.
 fn feed(published: &Published) {
-    let rows = published.ended(Lsn::ZERO, usize::MAX);
+    let rows = published.ended(None, Lsn::ZERO, usize::MAX);
     let jobs = all_jobs(published, &Filter::default(), 100);
     let mut expected: Vec<(Lsn, Lsn)> = jobs
         .iter()
@@ -77,7 +77,7 @@ fn feed(published: &Published) {
     let mut since = Lsn::ZERO;
     let mut paged = Vec::new();
     loop {
-        let page = published.ended(since, 2);
+        let page = published.ended(None, since, 2);
         let Some(last) = page.last() else { break };
         since = last.ended;
         assert!(page.len() <= 2 || page[1].ended == last.ended);

@@ -10,8 +10,8 @@ use ledgerun::domain::object::INLINE_BYTES_MAX;
 use ledgerun::domain::worker::{FUNCTIONS_MAX, NAME_BYTES_MAX};
 use ledgerun::domain::{
     ActionId, AttemptNo, AttemptRef, Blob, Cause, Command, Event, Failure, FailureKind, Function,
-    Guid, Host, Lsn, NewJob, NewWorker, ObjectId, ObjectRef, Outcome, QueueId, Record, Rejection,
-    Run, RunnerName, Tail, Target, Timestamp, Usage, WorkerId,
+    Guid, Host, Lsn, NewJob, NewQueue, NewWorker, ObjectId, ObjectRef, Outcome, QueueId, Record,
+    Rejection, Run, RunnerName, Tail, Target, Timestamp, Usage, WorkerId,
 };
 use ledgerun::eventlog::codec::{Chain, Encoder};
 use ledgerun::views::Views;
@@ -63,7 +63,7 @@ fn new_job() -> NewJob {
         function: name(NAME_BYTES_MAX),
         object: object(INLINE_BYTES_MAX),
         priority: i32::MIN,
-        queue: Some(QueueId(u32::MAX)),
+        queue: QueueId::new(1),
         fresh: false,
     }
 }
@@ -82,6 +82,7 @@ fn accept(views: &mut Views, command: &Command) -> Vec<Event> {
 fn running() -> (Views, AttemptRef, Vec<Event>) {
     let mut views = Views::default();
     let mut events = accept(&mut views, &Command::RegisterWorker(new_worker(FUNCTIONS_MAX)));
+    events.extend(accept(&mut views, &Command::CreateQueue(NewQueue::default())));
     events.extend(accept(&mut views, &Command::SubmitJob(new_job())));
     let runner = RunnerName(name(NAME_BYTES_MAX).into());
     let host = Host::Other(name(NAME_BYTES_MAX));
@@ -98,7 +99,12 @@ fn finish(attempt: AttemptRef, outcome: Outcome) -> Command {
 }
 
 fn completed(output: usize, stderr: usize) -> Outcome {
-    Outcome::Completed { output: object(output), cacheable: false, stderr: Some(tail(stderr)) }
+    Outcome::Completed {
+        output: object(output),
+        cacheable: false,
+        bytes: u64::MAX,
+        stderr: Some(tail(stderr)),
+    }
 }
 
 fn failed(reason: usize, stderr: usize) -> Outcome {

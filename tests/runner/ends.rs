@@ -1,6 +1,6 @@
 //! How attempts end.
 
-use ledgerun::domain::{FailureKind, Outcome};
+use ledgerun::domain::{FailureKind, ObjectRef, Outcome};
 use ledgerun::runner::{Report, Runner};
 
 use crate::bench::{Bench, SUCCEED, Worker, is_empty, script, until};
@@ -9,10 +9,11 @@ use crate::bench::{Bench, SUCCEED, Worker, is_empty, script, until};
 fn a_process_that_writes_its_output_completes() {
     let bench = Bench::new();
     let ended = bench.run(&script(&format!("echo fine >&2; {SUCCEED}")), &[]);
-    let Outcome::Completed { output, cacheable, stderr } = &ended.outcome else {
+    let Outcome::Completed { output, cacheable, bytes, stderr } = &ended.outcome else {
         panic!("{ended:?}")
     };
-    assert_eq!(output.chunk(), None);
+    let ObjectRef::Inline(object) = output else { panic!("{output:?}") };
+    assert_eq!(*bytes, object.0.len() as u64);
     assert!(cacheable);
     assert_eq!(bench.tail(stderr.as_ref()), b"fine\n");
     assert_eq!((ended.started, ended.slot_free), (1, 1));

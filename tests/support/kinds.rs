@@ -2,9 +2,9 @@
 
 use ledgerun::domain::Event;
 
-/// The kinds of events, in the order of their declaration. The match has no wildcard, so a new kind
+/// The kinds of events, in the order they came to be. The match has no wildcard, so a new kind
 /// doesn't compile before it is counted here.
-pub(crate) const KINDS: usize = 14;
+pub(crate) const KINDS: usize = 20;
 
 /// Which kind an event is, below [`KINDS`].
 pub(crate) fn kind(event: &Event) -> usize {
@@ -23,5 +23,11 @@ pub(crate) fn kind(event: &Event) -> usize {
         Event::JobsGaveUp { .. } => 11,
         Event::AttemptLost { .. } => 12,
         Event::ExecutionRetracted { .. } => 13,
+        Event::JobsRetired { .. } => 14,
+        Event::QueueCreated { .. } => 15,
+        Event::QueueDrained { .. } => 16,
+        Event::QueueCancelled { .. } => 17,
+        Event::QueueExpired { .. } => 18,
+        Event::QueueRetired { .. } => 19,
     }
 }

@@ -1,16 +1,16 @@
-//! One record of each kind, and of each optional part present and absent: the log of
-//! `migrations/0001_initial/fixture.msgpack`. What is here stays; new kinds go to the end.
+//! One record of each kind, and of each optional part present and absent: the logs of
+//! `migrations/*/fixture.msgpack`. What is here stays; new kinds go to the end.
 
 use ledgerun::domain::object::Blob;
 use ledgerun::domain::{
     ActionId, AttemptNo, AttemptRef, Cause, ChunkId, Event, Failure, FailureKind, Function, Guid,
-    Host, Lsn, ObjectId, ObjectRef, Outcome, QueueId, Record, Run, RunnerName, Tail, Timestamp,
-    Usage, WorkerId,
+    Host, Lsn, Millis, ObjectId, ObjectRef, Outcome, QueueId, Record, Run, RunnerName, Tail,
+    Timestamp, TokenHash, Usage, WorkerId,
 };
 
 /// The records, from LSN 1.
 pub(crate) fn records() -> Vec<Record> {
-    let events = [workers(), jobs(), attempts(), endings()].concat();
+    let events = [workers(), jobs(), attempts(), endings(), queues()].concat();
     let causes = [
         Cause::UNKNOWN,
         Cause { session: Some(ObjectId([7; 12])), request: Some(42) },
@@ -76,8 +76,8 @@ fn jobs() -> Vec<Event> {
     let stop = AttemptRef { execution: Lsn(7), attempt: AttemptNo(2) };
     vec![
         submitted(inline(b"action"), None, Run::Opens),
-        submitted(chunk(), Some(QueueId(5)), Run::Joins(Lsn(7))),
-        submitted(inline(b""), Some(QueueId(u32::MAX)), Run::Cached(Lsn(7))),
+        submitted(chunk(), QueueId::new(5), Run::Joins(Lsn(7))),
+        submitted(inline(b""), QueueId::new(u32::MAX), Run::Cached(Lsn(7))),
         Event::JobCancelled { job: Lsn(7), stop: None },
         Event::JobCancelled { job: Lsn(7), stop: Some(stop) },
         Event::JobReprioritised { job: Lsn(8), priority: i32::MIN },
@@ -90,7 +90,7 @@ fn attempts() -> Vec<Event> {
     let (execution, attempt) = (Lsn(13), AttemptNo(1));
     let retracted = |stop, avoid| Event::ExecutionRetracted { execution, stop, avoid };
     vec![
-        Event::AttemptAssigned { execution, attempt, runner: RunnerName::local() },
+        Event::AttemptAssigned { execution, attempt, runner: RunnerName::local(), queue: None },
         Event::AttemptStarted { execution, attempt, sandbox: "landlock, seccomp".to_owned() },
         Event::AttemptLost { execution, attempt },
         retracted(None, None),
@@ -108,7 +108,10 @@ fn endings() -> Vec<Event> {
         usage: Usage { cpu_ms: 1_500, peak_rss_bytes: 1 << 33 },
         retry_at,
     };
-    let completed = |output, cacheable, stderr| Outcome::Completed { output, cacheable, stderr };
+    let completed = |output, cacheable, stderr| {
+        let bytes = 0;
+        Outcome::Completed { output, cacheable, bytes, stderr }
+    };
     let failed = |kind, exit_code, signal, stderr| {
         Outcome::Failed(Failure { kind, reason: "why".to_owned(), exit_code, signal, stderr })
     };
@@ -125,5 +128,45 @@ fn endings() -> Vec<Event> {
         finished(failed(FailureKind::BadOutput, Some(0), None, None), None),
         finished(failed(FailureKind::InputLost, None, None, None), None),
         finished(failed(FailureKind::RunnerLost, None, None, None), None),
+    ]
+}
+
+/// What the second schema added.
+fn queues() -> Vec<Event> {
+    let id = QueueId::new(5);
+    let queue = id.unwrap();
+    let created = |token, name: Option<&str>, metadata, number, expire_after| Event::QueueCreated {
+        queue,
+        token,
+        name: name.map(ToOwned::to_owned),
+        metadata,
+        retries_max: number,
+        expire_after,
+        max_running: number,
+    };
+    let metadata = Some(Blob(bytes::Bytes::from_static(b"metadata")));
+    let idle = Some(Millis(900_000));
+    let (execution, attempt, runner) = (Lsn(13), AttemptNo(1), RunnerName::local());
+    vec![
+        created(None, None, None, None, None),
+        created(Some(TokenHash([7; 32])), Some("cook"), metadata, Some(0), idle),
+        Event::AttemptAssigned { execution, attempt, runner, queue: id },
+        Event::AttemptFinished {
+            execution,
+            attempt,
+            outcome: Outcome::Completed {
+                output: inline(b"output"),
+                cacheable: true,
+                bytes: 1 << 33,
+                stderr: None,
+            },
+            usage: Usage::default(),
+            retry_at: None,
+        },
+        Event::JobsRetired { jobs: vec![Lsn(7), Lsn(300)] },
+        Event::QueueDrained { queue },
+        Event::QueueCancelled { queue },
+        Event::QueueExpired { queue },
+        Event::QueueRetired { queue },
     ]
 }

@@ -11,7 +11,8 @@ use super::*;
 use crate::domain::object::Blob;
 use crate::domain::{
     ActionId, AttemptNo, AttemptRef, ChunkId, ContentHash, Failure, FailureKind, Function, Guid,
-    Host, ObjectId, ObjectRef, Outcome, QueueId, Run, RunnerName, Tail, Usage, WorkerId,
+    Host, Millis, ObjectId, ObjectRef, Outcome, QueueId, Run, RunnerName, Tail, TokenHash, Usage,
+    WorkerId,
 };
 
 fn hash() -> impl Strategy<Value = ContentHash> {
@@ -58,9 +59,11 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ];
     let optional = (option::of(any::<i32>()), option::of(any::<i32>()), option::of(tail()));
     prop_oneof![
-        (object(), any::<bool>(), option::of(tail())).prop_map(|(output, cacheable, stderr)| {
-            Outcome::Completed { output, cacheable, stderr }
-        }),
+        (object(), any::<bool>(), any::<u64>(), option::of(tail())).prop_map(
+            |(output, cacheable, bytes, stderr)| {
+                Outcome::Completed { output, cacheable, bytes, stderr }
+            }
+        ),
         (kind, ".{0,40}", optional).prop_map(|(kind, reason, (exit_code, signal, stderr))| {
             Outcome::Failed(Failure { kind, reason, exit_code, signal, stderr })
         }),
@@ -93,7 +96,7 @@ fn of_worker() -> impl Strategy<Value = Event> {
 fn of_job() -> impl Strategy<Value = Event> {
     let stop =
         (lsn(), attempt()).prop_map(|(execution, attempt)| AttemptRef { execution, attempt });
-    let queue = option::of(any::<u32>().prop_map(QueueId));
+    let queue = option::of(queue());
     let numbers = (any::<i32>(), queue, any::<u32>(), run());
     prop_oneof![
         (hash(), hash(), ".{0,20}", object(), numbers).prop_map(
@@ -117,6 +120,37 @@ fn of_job() -> impl Strategy<Value = Event> {
             Event::JobRescheduled { job, retry_count, run, former }
         }),
         lsn().prop_map(|job| Event::JobRetired { job }),
+        vec(lsn(), 0..20).prop_map(|jobs| Event::JobsRetired { jobs }),
+    ]
+}
+
+fn queue() -> impl Strategy<Value = QueueId> {
+    any::<u32>().prop_filter_map("zero is no queue", QueueId::new)
+}
+
+fn of_queue() -> impl Strategy<Value = Event> {
+    let token = option::of(any::<[u8; 32]>().prop_map(TokenHash));
+    let metadata = option::of(vec(any::<u8>(), 0..40).prop_map(|raw| Blob(raw.into())));
+    let idle = option::of(any::<u64>().prop_map(Millis));
+    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), idle);
+    prop_oneof![
+        (queue(), token, option::of(".{0,20}"), metadata, numbers).prop_map(
+            |(queue, token, name, metadata, (retries_max, max_running, expire_after))| {
+                Event::QueueCreated {
+                    queue,
+                    token,
+                    name,
+                    metadata,
+                    retries_max,
+                    expire_after,
+                    max_running,
+                }
+            }
+        ),
+        queue().prop_map(|queue| Event::QueueDrained { queue }),
+        queue().prop_map(|queue| Event::QueueCancelled { queue }),
+        queue().prop_map(|queue| Event::QueueExpired { queue }),
+        queue().prop_map(|queue| Event::QueueRetired { queue }),
     ]
 }
 
@@ -125,9 +159,11 @@ fn of_execution() -> impl Strategy<Value = Event> {
         .prop_map(|(cpu_ms, peak_rss_bytes)| Usage { cpu_ms, peak_rss_bytes });
     let retry_at = option::of(any::<i64>().prop_map(Timestamp));
     prop_oneof![
-        (lsn(), attempt(), runner()).prop_map(|(execution, attempt, runner)| {
-            Event::AttemptAssigned { execution, attempt, runner }
-        }),
+        (lsn(), attempt(), runner(), option::of(queue())).prop_map(
+            |(execution, attempt, runner, queue)| {
+                Event::AttemptAssigned { execution, attempt, runner, queue }
+            }
+        ),
         (lsn(), attempt(), ".{0,30}").prop_map(|(execution, attempt, sandbox)| {
             Event::AttemptStarted { execution, attempt, sandbox }
         }),
@@ -151,7 +187,7 @@ fn record() -> impl Strategy<Value = Record> {
     let session = option::of(any::<[u8; 12]>().prop_map(ObjectId));
     let cause = (session, option::of(any::<u64>()))
         .prop_map(|(session, request)| Cause { session, request });
-    let event = prop_oneof![of_worker(), of_job(), of_execution()];
+    let event = prop_oneof![of_worker(), of_job(), of_queue(), of_execution()];
     (lsn(), any::<i64>(), lsn(), cause, event).prop_map(|(lsn, at, prev, cause, event)| Record {
         lsn,
         at: Timestamp(at),

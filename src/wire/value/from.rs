@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Value;
 use crate::domain::{
     ActionId, AttemptNo, ChunkId, ContentHash, Guid, JobState, Lsn, Millis, ObjectId, QueueId,
-    Timestamp, WorkerId,
+    QueueState, Timestamp, WorkerId,
 };
 use crate::wire::cb::{Attachment, Object, ticks_of};
 
@@ -44,10 +44,11 @@ becomes! {
     ObjectId => |value| Self::ObjectId(value);
     Timestamp => |value| Self::DateTime(ticks_of(value));
     Lsn => |value| Self::Unsigned(value.0);
-    QueueId => |value| Self::Unsigned(value.0.into());
+    QueueId => |value| Self::Unsigned(value.get().into());
     AttemptNo => |value| Self::Unsigned(value.0.into());
     Millis => |value| Self::Unsigned(value.0);
     JobState => |value| Self::Text(Cow::Borrowed(value.name()));
+    QueueState => |value| Self::Text(Cow::Borrowed(value.name()));
     Object => |value| Self::Raw(value);
 }
 
