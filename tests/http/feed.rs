@@ -85,7 +85,12 @@ fn a_long_poll_is_woken_by_an_end() {
         let output = server.output(&[]).inline().unwrap();
         server.end(
             attempt,
-            ledgerun::domain::Outcome::Completed { output, cacheable: true, stderr: None },
+            ledgerun::domain::Outcome::Completed {
+                output,
+                cacheable: true,
+                bytes: 7,
+                stderr: None,
+            },
         );
         let (jobs, took) = waiting.join().unwrap();
         assert_eq!(jobs[0]["lsn"], job);

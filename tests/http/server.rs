@@ -105,7 +105,7 @@ impl Server {
         let output = output
             .inline()
             .unwrap_or_else(|| ObjectRef::Chunk(self.store.put_unnamed(output.bytes()).unwrap()));
-        self.end(attempt, Outcome::Completed { output, cacheable: true, stderr: None });
+        self.end(attempt, Outcome::Completed { output, cacheable: true, bytes: 7, stderr: None });
     }
 
     /// Runs the next ready job to a failure that no retry can mend.
