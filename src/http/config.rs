@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::guard::AccessToken;
 use crate::domain::{Host, RunnerName};
 
 /// How the HTTP edge behaves.
@@ -27,10 +28,10 @@ pub struct HttpConfig {
     pub poll_hold: Duration,
     /// Polls held at once. Held polls occupy the engine's few connections.
     pub polls_held_max: usize,
-    /// Host names, beside loopback and the address listened on, that requests may be for.
+    /// Host names, beside loopback and the address a client came to, that requests may be for.
     pub hosts: Vec<String>,
-    /// Whether requests must carry an access token. Without one, `Host` and `Origin` are checked.
-    pub has_access_token: bool,
+    /// What requests must show. Without one, `Host` and `Origin` are checked.
+    pub access_token: Option<AccessToken>,
     /// Where the data is, to tell how much room there is.
     pub data_dir: Option<PathBuf>,
     /// Shown in `/compute/sysinfo`.
@@ -86,7 +87,7 @@ impl Default for HttpConfig {
             poll_hold: Duration::from_millis(100),
             polls_held_max: 16,
             hosts: Vec::new(),
-            has_access_token: false,
+            access_token: None,
             data_dir: None,
             runners: Vec::new(),
             shutdown_grace: Duration::from_secs(10),

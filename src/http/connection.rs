@@ -42,12 +42,13 @@ pub async fn serve(
     config: HttpConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    let address = listener.local_addr()?;
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let app = Arc::new(App {
         engine,
         chunks,
         router: router::Router::new(ROUTES),
-        guard: guard::Guard::new(&config, listener.local_addr()?),
+        guard: guard::Guard::new(&config),
         budget: body::Budget::new(config.buffered_bytes_max),
         uploads: Arc::new(Semaphore::new(upload::places(config.upload_bytes_max))),
         heavy: Arc::new(Semaphore::new(1)),
@@ -72,7 +73,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let served = graceful.watch(connection(app.clone(), stream, peer));
+                let served = graceful.watch(connection(app.clone(), stream, peer, address));
                 tokio::spawn(async move {
                     if let Err(error) = served.await {
                         tracing::debug!(%peer, %error, "connection ended");
@@ -94,7 +95,14 @@ pub async fn serve(
 type Connection = http1::Connection<TokioIo<TcpStream>, ConnectionService>;
 
 /// Serves one connection.
-fn connection(app: Arc<App>, stream: TcpStream, peer: SocketAddr) -> Connection {
+fn connection(
+    app: Arc<App>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listening: SocketAddr,
+) -> Connection {
+    // An unspecified address is listened on for all that the machine has.
+    let local = stream.local_addr().unwrap_or(listening);
     // Answers are small and written whole; waiting to fill a packet only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
@@ -103,13 +111,14 @@ fn connection(app: Arc<App>, stream: TcpStream, peer: SocketAddr) -> Connection 
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.header_timeout)
         .max_buf_size(CONNECTION_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), ConnectionService { app, peer })
+        .serve_connection(TokioIo::new(stream), ConnectionService { app, peer, local })
 }
 
 /// Puts what precedes a request's body where the one warp filter finds it.
 struct ConnectionService {
     app: Arc<App>,
     peer: SocketAddr,
+    local: SocketAddr,
 }
 
 type ServiceFuture = std::pin::Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -125,6 +134,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
             uri: request.uri().clone(),
             headers: std::mem::take(request.headers_mut()),
             peer: self.peer,
+            local: self.local,
         });
         request.extensions_mut().insert(head);
         let app = self.app.clone();

@@ -53,16 +53,18 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
     B: Buf,
 {
-    app.guard.check(&head.headers)?;
-    let (route, params) = match app.router.find(&head.method, head.uri.path()) {
+    // Before anything is refused: a refused body is still taken for a while.
+    let body = Body::new(body, &head.headers, app.config.body_idle_timeout);
+    let found = app.router.find(&head.method, head.uri.path());
+    app.guard.check(found.access(), head)?;
+    let (route, params) = match found {
         Found::Route(route, params) => (route, params),
-        Found::OtherMethods(allow) => return Err(Error::MethodNotAllowed { allow }),
+        Found::OtherMethods(allow, _) => return Err(Error::MethodNotAllowed { allow }),
         Found::Nothing => return Err(Error::UnknownPath),
     };
     if !answers_while_starting(route) && app.engine.status() == Status::Starting {
         return Err(engine::Error::Starting.into());
     }
-    let body = Body::new(body, &head.headers, app.config.body_idle_timeout);
     let request = Request { app: app.clone(), head: head.clone(), params, body, cause };
     // A panic is a defect, but one request's: the connection and its neighbours go on.
     let caught = AssertUnwindSafe((route.handler)(request)).catch_unwind().await;

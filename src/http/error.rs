@@ -65,6 +65,11 @@ pub(super) enum Error {
     ForeignHost { found: String },
     #[error("requests from pages of {found:?} are not taken")]
     ForeignOrigin { found: String },
+    /// `shown`: a token came, and it is another one.
+    #[error("{}; send Authorization: Bearer TOKEN", if *.shown { "the access token is wrong" } else { "an access token is needed" })]
+    Unauthorized { shown: bool },
+    #[error("only processes on the service's own machine may ask for this, by a loopback address")]
+    NotLoopback,
     #[error("the range lies outside of the chunk's {length} bytes")]
     RangeNotSatisfiable { length: u64 },
     #[error("too much is being received at once; try again in a moment")]
@@ -120,6 +125,8 @@ impl Error {
             Self::LogTrimmed { .. } => (S::GONE, "log_trimmed"),
             Self::ForeignHost { .. } => (S::FORBIDDEN, "foreign_host"),
             Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign_origin"),
+            Self::Unauthorized { .. } => (S::UNAUTHORIZED, "unauthorized"),
+            Self::NotLoopback => (S::FORBIDDEN, "not_loopback"),
             Self::RangeNotSatisfiable { .. } => (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "over_capacity"),
             Self::NoRoom => (S::INSUFFICIENT_STORAGE, "insufficient_storage"),

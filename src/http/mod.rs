@@ -37,7 +37,8 @@ use tokio::sync::Semaphore;
 
 pub use config::{HttpConfig, Limits, RunnerSummary};
 pub use connection::serve;
-pub use router::{ROUTES, Route};
+pub use guard::AccessToken;
+pub use router::{Access, ROUTES, Route};
 
 use crate::domain::Timestamp;
 use crate::engine::Handle;

@@ -20,6 +20,8 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// The socket's other end. No header is believed about it.
     pub(super) peer: SocketAddr,
+    /// The socket's end here: the address that this client came to.
+    pub(super) local: SocketAddr,
 }
 
 /// One request on its way to a handler.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use warp::Reply as _;
 use warp::http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
@@ -100,6 +100,14 @@ pub(super) fn error(error: &Error, headers: &HeaderMap, engine_post: bool) -> Re
     match error {
         Error::MethodNotAllowed { allow } => {
             headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+        }
+        Error::Unauthorized { shown } => {
+            let challenge = if *shown {
+                "Bearer realm=\"ledgerun\", error=\"invalid_token\""
+            } else {
+                "Bearer realm=\"ledgerun\""
+            };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Error::RangeNotSatisfiable { length } => {
             let range = HeaderValue::from_str(&format!("bytes */{length}"));

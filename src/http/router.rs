@@ -13,6 +13,20 @@ use crate::domain::{ContentHash, Lsn};
 /// What a handler gives back when it is done.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
+/// What a request must bring for a row to answer it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Nothing: probes know no token.
+    Open,
+    /// The access token, when the service has one.
+    Token,
+    /// A socket whose other end is this machine, and a `Host` and `Origin` of ours; the access
+    /// token too, when the service has one.
+    LoopbackPeer,
+    /// The queue's own token, which is in the path; no access token.
+    QueueToken,
+}
+
 /// One row of the API.
 pub struct Route {
     /// The method. GET rows answer HEAD too.
@@ -22,15 +36,28 @@ pub struct Route {
     pub pattern: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
+    /// Who may use it.
+    pub access: Access,
     pub(super) handler: fn(Request) -> Answer,
 }
 
+/// A row needs the access token unless it says otherwise: `handler as Open`.
+macro_rules! access {
+    () => {
+        Access::Token
+    };
+    ($access:ident) => {
+        Access::$access
+    };
+}
+
 macro_rules! routes {
-    ($($method:ident $pattern:literal $handler:path : $doc:literal;)*) => {
+    ($($method:ident $pattern:literal $handler:path $(as $access:ident)? : $doc:literal;)*) => {
         &[$(Route {
             method: Method::$method,
             pattern: $pattern,
             doc: $doc,
+            access: access!($($access)?),
             handler: |request| Box::pin($handler(request)),
         }),*]
     };
@@ -38,9 +65,9 @@ macro_rules! routes {
 
 /// Every route of the service.
 pub static ROUTES: &[Route] = routes! {
-    GET "/health" health::plain: "whether the service takes work, as text";
-    GET "/health/ready" health::plain: "the same; the engine probes it at start";
-    GET "/compute/ready" health::ready: "whether the service takes work";
+    GET "/health" health::plain as Open: "whether the service takes work, as text";
+    GET "/health/ready" health::plain as Open: "the same; the engine probes it at start";
+    GET "/compute/ready" health::ready as Open: "whether the service takes work";
     GET "/compute/sysinfo" sysinfo::sysinfo: "the machine, the log, the chunk store and the runners";
 
     GET "/compute/workers" workers::list: "every known worker";
@@ -86,9 +113,20 @@ pub(super) struct Params {
 /// What a path and a method lead to.
 pub(super) enum Found<'table> {
     Route(&'table Route, Params),
-    /// The path exists; these are its methods, as `Allow` spells them.
-    OtherMethods(String),
+    /// The path exists; these are its methods, as `Allow` spells them, and who may know.
+    OtherMethods(String, Access),
     Nothing,
+}
+
+impl Found<'_> {
+    /// What must be shown before the answer is told.
+    pub(super) const fn access(&self) -> Access {
+        match self {
+            Self::Route(route, _) => route.access,
+            Self::OtherMethods(_, access) => *access,
+            Self::Nothing => Access::Token,
+        }
+    }
 }
 
 enum Segment {
@@ -134,14 +172,16 @@ impl Router {
         // HEAD is GET without the body, which the connection leaves out by itself.
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let mut others: Vec<&Method> = Vec::new();
+        let mut access = Access::Token;
         for row in &self.rows {
             let Some(params) = row.matches(&parts) else { continue };
             if row.route.method == wanted {
                 return Found::Route(row.route, params);
             }
             others.push(&row.route.method);
+            access = row.route.access;
         }
-        if others.is_empty() { Found::Nothing } else { Found::OtherMethods(allow(&others)) }
+        if others.is_empty() { Found::Nothing } else { Found::OtherMethods(allow(&others), access) }
     }
 }
 
@@ -206,10 +246,13 @@ fn allow(methods: &[&Method]) -> String {
 pub(super) fn is_engine_post(method: &Method, path: &str) -> bool {
     let rest = path.strip_prefix("/compute/").or_else(|| path.strip_prefix("/apply/"));
     let Some(rest) = rest else { return false };
-    method == Method::POST
-        && ["workers", "jobs"].iter().any(|root| {
-            rest.strip_prefix(root).is_some_and(|tail| tail.is_empty() || tail.starts_with('/'))
-        })
+    let mut segments = rest.split('/');
+    let root = match segments.next() {
+        // The jobs of a queue are posted to as all jobs are.
+        Some("queues") => segments.nth(1),
+        root => root,
+    };
+    method == Method::POST && matches!(root, Some("workers" | "jobs"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use ledgerun::http::{HttpConfig, Limits};
+use ledgerun::http::{AccessToken, HttpConfig, Limits};
 use serde_json::json;
 
 use crate::client::{CB, JSON, OCTETS, PKG};
@@ -190,4 +190,35 @@ fn requests_are_the_cause_of_what_they_led_to() {
         log.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["cause"], json!({"session": "0123456789abcdef01234567", "request": 42}));
     assert_eq!(lines[1]["cause"], json!({}));
+}
+
+#[test]
+fn an_access_token_is_needed_for_everything_but_probes() {
+    let access_token = Some(AccessToken::new("open sesame, please"));
+    let server = Server::with(HttpConfig { access_token, ..HttpConfig::default() });
+    for path in ["/health", "/health/ready", "/compute/ready", "/apply/ready"] {
+        server.get(path).send().expect(200);
+    }
+    server.call("PUT", "/health").send().refused(405, "method_not_allowed");
+    for (method, path) in [
+        ("GET", "/compute/jobs"),
+        ("GET", "/compute/log"),
+        ("GET", "/compute/sysinfo"),
+        ("PATCH", "/compute/jobs"),
+        ("GET", "/nowhere"),
+    ] {
+        let reply = server.call(method, path).send();
+        assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"ledgerun\"");
+        reply.refused(401, "unauthorized");
+        let reply = server.call(method, path).header("authorization", "Bearer guess").send();
+        assert!(reply.header("www-authenticate").contains("invalid_token"), "{reply:?}");
+        reply.refused(401, "unauthorized");
+    }
+    let right = "Bearer open sesame, please";
+    server.get("/compute/jobs").header("authorization", right).send().expect(200);
+    let unknown = server.get("/nowhere").header("authorization", right);
+    unknown.send().refused(404, "unknown_path");
+    // A body is no reason to lose the answer, nor is any of it kept.
+    let post = server.post("/compute/jobs").body(CB, vec![0; 3_000_000]);
+    assert!(post.send().expect(401).object().get("code").is_some());
 }

@@ -5,7 +5,7 @@ const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
 fn found(method: &Method, path: &str) -> String {
     match Router::new(ROUTES).find(method, path) {
         Found::Route(route, _) => route.pattern.to_owned(),
-        Found::OtherMethods(allow) => format!("405 {allow}"),
+        Found::OtherMethods(allow, _) => format!("405 {allow}"),
         Found::Nothing => "404".to_owned(),
     }
 }
@@ -53,11 +53,27 @@ fn no_two_rows_answer_the_same_request() {
 
 #[test]
 fn only_posts_to_workers_and_jobs_are_read_by_the_engine_unchecked() {
-    for path in ["/compute/workers", "/apply/jobs/x/y", "/compute/workers/", "/compute/jobs"] {
+    for path in [
+        "/compute/workers",
+        "/apply/jobs/x/y",
+        "/compute/workers/",
+        "/compute/jobs",
+        "/apply/queues/7/jobs",
+        "/compute/queues/0123456789abcdef01234567/jobs/x",
+    ] {
         assert!(is_engine_post(&Method::POST, path), "{path}");
         assert!(!is_engine_post(&Method::GET, path), "{path}");
     }
-    for path in ["/compute/jobsite", "/compute/chunks", "/jobs", "/compute"] {
+    for path in [
+        "/compute/jobsite",
+        "/compute/chunks",
+        "/jobs",
+        "/compute",
+        "/compute/queues",
+        "/compute/queues/jobs",
+        "/compute/queues/7/drain",
+        "/compute/queues/7/8/jobs",
+    ] {
         assert!(!is_engine_post(&Method::POST, path), "{path}");
     }
 }
