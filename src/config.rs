@@ -23,13 +23,62 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("{text:?} is not a length of time like 250ms, 10s or 2m");
-        let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-        Duration::try_from(span).map(Self).map_err(|_| wrong())
+        let wrong = || format!("{text:?} is not a length of time like 250ms, 10s, 2m or 7d");
+        let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+        let days = jiff::SpanRelativeTo::days_are_24_hours();
+        let time = span.to_duration(days).map_err(|_| wrong())?;
+        Duration::try_from(time).map(Self).map_err(|_| wrong())
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How many results are held. What is beyond any of the limits is retired, oldest end first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ResultRetention {
+    /// Most ended jobs.
+    pub count: Option<u64>,
+    /// Longest time since their end.
+    pub age: Option<Duration>,
+    /// Most bytes of results.
+    pub bytes: Option<u64>,
+}
+
+impl FromStr for ResultRetention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut rule = Self::default();
+        if text.trim() == "keep" {
+            return Ok(rule);
+        }
+        for part in text.split(',') {
+            let (key, value) = part.trim().split_once('=').unwrap_or((part, ""));
+            let wrong = |what: &str| format!("{key}: {value:?} is not {what}");
+            match key {
+                "count" => rule.count = Some(value.parse().map_err(|_| wrong("a number"))?),
+                "age" => rule.age = Some(value.parse::<Span>()?.0),
+                "bytes" => {
+                    let size: ByteSize = value.parse().map_err(|_| wrong("a size like 10GiB"))?;
+                    rule.bytes = Some(size.as_u64());
+                }
+                _ => {
+                    return Err(format!(
+                        "{part:?} is no limit; write keep, or some of count=N, age=TIME and \
+                         bytes=SIZE with commas between"
+                    ));
+                }
+            }
+        }
+        Ok(rule)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResultRetention {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
@@ -138,6 +187,16 @@ settings! {
     retry_backoff: Span, "LEDGERUN_RETRY_BACKOFF", "TIME";
     /// Longest wait before a retry [default: 60s]
     retry_backoff_max: Span, "LEDGERUN_RETRY_BACKOFF_MAX", "TIME";
+    /// End a queue that is idle this long and says nothing else; 0s never [default: 15m]
+    queue_expiry: Span, "LEDGERUN_QUEUE_EXPIRY", "TIME";
+    /// Which results to keep: `keep`, or the newest within limits such as `count=100000,age=7d,bytes=10GiB` [default: keep]
+    result_retention: ResultRetention, "LEDGERUN_RESULT_RETENTION", "RULE";
+    /// Forget an ended queue and its results this long after its end [default: never]
+    queue_retention: Span, "LEDGERUN_QUEUE_RETENTION", "TIME";
+    /// How often to look for chunks that nothing refers to; 0s never [default: 1h]
+    chunk_collection: Span, "LEDGERUN_CHUNK_COLLECTION", "TIME";
+    /// Keep a chunk at least this long after it was uploaded or asked for [default: 24h]
+    chunk_grace: Span, "LEDGERUN_CHUNK_GRACE", "TIME";
     /// Largest object or JSON body [default: 16 MiB]
     object_bytes_max: ByteSize, "LEDGERUN_OBJECT_BYTES_MAX", "SIZE";
     /// Largest package body [default: 8 GiB]

@@ -83,7 +83,7 @@ enum Command {
     /// See it work: compile shaders, crash half-way, lose nothing
     Demo(demo::DemoCommand),
     /// Run the service
-    Serve(ServeCommand),
+    Serve(Box<ServeCommand>),
     /// Register and list workers
     #[command(
         subcommand,

@@ -18,8 +18,8 @@ use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::decide::Policy;
-use crate::domain::Lsn;
-use crate::engine::{Boot, Handle, Options, Parts, Running};
+use crate::domain::{Lsn, Millis};
+use crate::engine::{Boot, Handle, Keeping, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner;
@@ -28,6 +28,9 @@ use crate::views::{ApplyError, Published};
 
 /// How often free disk space and the state of the chunk store are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often chunks that nothing refers to are collected when nothing else is said.
+const COLLECT_EVERY: Duration = Duration::from_hours(1);
 
 /// What a stop waits for running attempts when nothing else is said.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -128,7 +131,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
     .map_err(log_failed)?;
     let last = log.last();
     let parts = Parts {
-        options: Options { policy: policy(args) },
+        options: Options { policy: policy(args), keeping: keeping(args) },
         log: Box::new(log),
         published,
         chunks: store.clone(),
@@ -296,7 +299,24 @@ fn policy(args: &ServeArgs) -> Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
         backoff_first_ms: args.retry_backoff.map_or(standard.backoff_first_ms, millis),
         backoff_max_ms: args.retry_backoff_max.map_or(standard.backoff_max_ms, millis),
-        ..standard
+        queue_expire_after: match args.queue_expiry {
+            None => standard.queue_expire_after,
+            Some(time) => Some(Millis(millis(time))).filter(|time| time.0 > 0),
+        },
+    }
+}
+
+fn keeping(args: &ServeArgs) -> Keeping {
+    let results = args.result_retention.unwrap_or_default();
+    Keeping {
+        results_max: results.count,
+        result_age_max: results.age,
+        result_bytes_max: results.bytes,
+        queue_age_max: args.queue_retention.map(|time| time.0),
+        collect_every: match args.chunk_collection {
+            None => Some(COLLECT_EVERY),
+            Some(time) => Some(time.0).filter(|time| !time.is_zero()),
+        },
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::committer::{Committer, Failed, Round};
 use super::dispatch::Dispatcher;
+use super::expiry::Expiry;
 use super::handle::{Handle, Shared, Status, Work};
+use super::keeper::Keeper;
 use super::writer::Writer;
 use super::{COMMAND_QUEUE_LEN_MAX, Options};
 use crate::chunks;
@@ -59,6 +61,7 @@ impl Boot {
             durable: watch::channel(Lsn::ZERO).0,
             ended: watch::channel(Lsn::ZERO).0,
             has_room: AtomicBool::new(true),
+            register: Arc::default(),
         };
         Self { handle: Handle { shared: Arc::new(shared), queue: sender }, queue }
     }
@@ -83,6 +86,8 @@ impl Boot {
         shared.durable.send_replace(last);
         shared.ended.send_replace(last);
 
+        let (keeping, store) = (parts.options.keeping, parts.chunks.clone());
+        let keeper_clock = Arc::clone(&parts.clock);
         let (effects, dispatcher) = Dispatcher::start(
             Arc::clone(&shared),
             parts.chunks,
@@ -93,6 +98,7 @@ impl Boot {
         let (rounds, decided) = sync_channel(0);
         let committer = Committer { log: parts.log, shared: Arc::clone(&shared), effects };
         let committer = start_committer(committer, decided, handle.clone())?;
+        let opened = shared.register.open(Arc::clone(&parts.clock));
         let mut writer = Writer {
             options: parts.options,
             shared: Arc::clone(&shared),
@@ -104,6 +110,7 @@ impl Boot {
             staging,
             occupied: BTreeSet::new(),
             assigned_at: Timestamp::default(),
+            expiry: Expiry::since(opened),
         };
         if let Err(failed) = writer.reconcile() {
             drop(writer);
@@ -136,7 +143,9 @@ impl Boot {
             .map_err(Stopped::Thread)?;
         // Wakes the writer once, so that what was ready before the stop is handed out.
         let _ = handle.queue.send(Work::Wake);
-        Ok(Running { handle, runner: parts.runner, thread, dispatcher, ended })
+        let keeper =
+            Keeper::start(keeping, handle.clone(), store, keeper_clock).map_err(Stopped::Thread)?;
+        Ok(Running { handle, runner: parts.runner, thread, dispatcher, keeper, ended })
     }
 }
 
@@ -168,6 +177,7 @@ pub struct Running {
     runner: Option<Arc<dyn Runner>>,
     thread: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
+    keeper: Keeper,
     ended: oneshot::Receiver<Result<(), Stopped>>,
 }
 
@@ -206,6 +216,7 @@ impl Running {
     /// written, then the writer. Blocks.
     pub fn stop(self, grace: Duration) -> Result<(), Stopped> {
         self.refuse_new();
+        self.keeper.stop();
         if let Some(runner) = &self.runner {
             runner.stop(grace);
         }

@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 use tokio::sync::{oneshot, watch};
 
+use super::attendance::{Attendance, Register};
 use super::committer::Failed;
 use super::{Accepted, Error};
-use crate::domain::{Cause, Command, Lsn, NewJob, Rejection};
+use crate::domain::{Cause, Command, Lsn, NewJob, QueueId, Rejection};
 use crate::eventlog::LogReader;
 use crate::runner::{Report, Reports};
 use crate::views::Published;
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<Lsn>,
     /// False while the disk is nearly full.
     pub(super) has_room: AtomicBool,
+    /// Requests for queues.
+    pub(super) register: Arc<Register>,
 }
 
 // Nothing panics half-way through a change under these locks but a fold, after which the engine is
@@ -120,6 +123,17 @@ impl Handle {
         answer.await.map_err(|_| self.gone())?
     }
 
+    /// The same for a thread that may wait.
+    pub(super) fn execute_blocking(
+        &self,
+        command: Command,
+        cause: Cause,
+    ) -> Result<Accepted, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Work::Command { command, cause, reply })?;
+        answer.blocking_recv().map_err(|_| self.gone())?
+    }
+
     /// Submits many jobs. Each is judged for itself; those accepted get consecutive LSNs. The answer
     /// comes when all are durable.
     pub async fn submit_batch(
@@ -155,6 +169,11 @@ impl Handle {
     /// Follows the LSN of the newest record that ended a job.
     pub fn watch_ended(&self) -> watch::Receiver<Lsn> {
         self.shared.ended.subscribe()
+    }
+
+    /// Says that somebody asks for a queue, which is not idle until the guard is dropped.
+    pub fn attend(&self, queue: QueueId) -> Attendance {
+        Attendance::new(&self.shared.register, queue)
     }
 
     /// Whether commands are taken.

@@ -8,17 +8,22 @@
 //!   answers while the next one is decided.
 //! - `dispatch` carries out effects, which are at-least-once and never waited for.
 
+mod attendance;
 mod boot;
 mod committer;
 mod dispatch;
+mod expiry;
 mod handle;
+mod keeper;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use attendance::Attendance;
 pub use boot::{Boot, Parts, Running, Stopped};
 pub use committer::Failed;
 pub use handle::{Handle, Status};
+pub use keeper::Keeping;
 
 use crate::decide::Policy;
 use crate::domain::{Answer, Lsn, Rejection};
@@ -43,6 +48,8 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 pub struct Options {
     /// The rules' numbers: retry limit and backoff.
     pub policy: Policy,
+    /// What is kept, and for how long.
+    pub keeping: Keeping,
 }
 
 /// A command that was accepted, with the records it led to. All of them are durable.

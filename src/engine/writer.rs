@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
 use super::committer::{Failed, Reply, Round};
+use super::expiry::Expiry;
 use super::handle::{Shared, Status, Work};
 use super::{
     Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Options,
@@ -36,6 +37,7 @@ pub(super) struct Writer {
     pub(super) occupied: BTreeSet<AttemptRef>,
     /// When ready executions were last handed out.
     pub(super) assigned_at: Timestamp,
+    pub(super) expiry: Expiry,
 }
 
 impl Writer {
@@ -74,6 +76,7 @@ impl Writer {
             };
             let mut round = Round::default();
             let stop = self.gather(work, &mut round)?;
+            self.expire(&mut round)?;
             self.assign(&mut round)?;
             self.commit(round)?;
             if stop {
@@ -82,8 +85,19 @@ impl Writer {
         }
     }
 
-    /// How long to wait for work: until the next retry is due.
+    /// How long to wait for work: until the next retry is due or the next queue may expire.
     fn patience(&self) -> Duration {
+        let expiry = self.expiry.due(&self.staging).map(|due| self.until(due));
+        self.retry_patience().min(expiry.unwrap_or(Duration::MAX))
+    }
+
+    /// How long it is until `due`. One more millisecond: times are in microseconds, the wait must
+    /// not end before them.
+    fn until(&self, due: Timestamp) -> Duration {
+        Duration::from_millis(due.since(self.clock.now()).0 + 1)
+    }
+
+    fn retry_patience(&self) -> Duration {
         let long = Duration::from_hours(1);
         let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
             return long;
@@ -92,8 +106,7 @@ impl Writer {
             // It was due when things were handed out last, so no runner here can take it.
             return long.min(Duration::from_secs(1));
         }
-        // One more millisecond: the due time is in microseconds, the wait must not end before it.
-        long.min(Duration::from_millis(due.since(self.clock.now()).0 + 1))
+        long.min(self.until(due))
     }
 
     /// Stages the first piece of work and whatever else waits, up to the limits of one commit.
@@ -118,6 +131,20 @@ impl Writer {
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         Ok(false)
+    }
+
+    /// Ends queues that have been idle for their time.
+    fn expire(&mut self, round: &mut Round) -> Result<(), Failed> {
+        let now = self.clock.now();
+        if *self.shared.status() != Status::Ready || !self.expiry.is_due(&self.staging, now) {
+            return Ok(());
+        }
+        let register = Arc::clone(&self.shared.register);
+        for command in self.expiry.look(&self.staging, &register, now) {
+            // A queue that changed in this very round stays.
+            let _ = self.stage(&command, Cause::UNKNOWN, round)?;
+        }
+        Ok(())
     }
 
     /// Decides one command against the staging views and applies what follows to them.

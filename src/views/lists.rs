@@ -239,6 +239,11 @@ impl Published {
         self.listing.last_used(&self.views, worker)
     }
 
+    /// How many jobs have ended and are not retired.
+    pub fn ended_count(&self) -> u64 {
+        self.listing.feed.len() as u64
+    }
+
     /// How many jobs are in `state`.
     pub fn count(&self, state: JobState) -> u64 {
         self.listing.count(state)

@@ -303,6 +303,13 @@ impl Views {
         self.queues.idle.iter().copied()
     }
 
+    /// When the next queue that was not due at `now` expires unless something happens in it.
+    pub fn next_expiry_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let last = QueueId::new(u32::MAX)?;
+        let later = (std::ops::Bound::Excluded((now, last)), std::ops::Bound::Unbounded);
+        self.queues.idle.range(later).next().map(|(due, _)| *due)
+    }
+
     /// The jobs of a queue that have not ended, oldest first.
     pub fn open_in(&self, id: QueueId) -> impl Iterator<Item = Lsn> + '_ {
         let open = self.queues.get(id).map(|queue| &queue.open);
