@@ -161,7 +161,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         client_runtime().context("cannot start the runtime")
     };
     match command {
-        Command::Serve(ServeCommand { config, args }) => {
+        Command::Serve(command) => {
+            let ServeCommand { config, args } = *command;
             // The service's own configuration may say how to log.
             let (args, log) = args.with_file(global.log.clone(), config.as_deref())?;
             start_log(&log)?;
