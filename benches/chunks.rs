@@ -1,8 +1,8 @@
 //! Chunks in and out, as ratios to hashing the same bytes and writing a plain file with fdatasync.
 //!
 //! `cargo bench --bench chunks` measures the default layout, `-- layouts` compares several, and
-//! `-- memory` reports the growth of memory for a large chunk; a size as printed (`1024K`) restricts
-//! the first two to that size. Rounds of the store and of the plain
+//! `-- memory` reports the growth of memory for a large chunk, and `-- collect` what a collection
+//! costs; a size as printed (`1024K`) restricts the first two to that size. Rounds of the store and of the plain
 //! file take turns, and the median ratio counts, so that other load on the machine hits both.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench")]
 #![allow(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a bench")]
@@ -37,6 +37,9 @@ fn main() {
     let default = Options::default();
     if wants("memory") {
         return memory();
+    }
+    if wants("collect") {
+        return collect();
     }
     let mut layouts = vec![default.clone()];
     if wants("layouts") {
@@ -154,6 +157,106 @@ fn measure(dir: &Path, options: &Options, load: (usize, usize, usize, usize)) {
         stats.disk_bytes as f64 / stats.bytes as f64,
         // The plain files' own payload is taken off.
         written as f64 / stats.bytes as f64 - 1.0,
+    );
+}
+
+/// Empties generations at full speed and at the default pace, while another thread stores chunks of
+/// 4 KiB; and what a start costs with and without indexes.
+fn collect() {
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).unwrap();
+    println!("pace MB/s  dropped  copied MB  copied MB/s  disk before  after  put p50 us  p99 us");
+    for copy_bytes_per_second in [0, Options::default().copy_bytes_per_second] {
+        let home = tempfile::tempdir_in(dir.path()).unwrap();
+        let options = Options {
+            grace: ledgerun::domain::Millis(0),
+            generation_bytes: 128 << 20,
+            copy_bytes_per_second,
+            ..Options::default()
+        };
+        let mut store = Store::open(home.path(), options.clone()).unwrap();
+        let mut bytes = vec![0; MIB];
+        let mut live = std::collections::BTreeSet::new();
+        for number in 0..512 {
+            fill(&mut bytes, number);
+            let id = store.put_unnamed(&bytes).unwrap();
+            if number % 4 == 0 {
+                live.insert(id);
+            }
+        }
+        let first = store.put_unnamed(&{
+            fill(&mut bytes, 0);
+            bytes.clone()
+        });
+        drop(store);
+        start_times(home.path(), first.unwrap());
+        store = Store::open(home.path(), options).unwrap();
+        let alone = put_times(&store, || false, 400);
+        println!("puts without a collection: {alone:?}");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let (done, took, times) = std::thread::scope(|scope| {
+            let puts = scope.spawn(|| put_times(&store, || over.load(Ordering::SeqCst), 1 << 20));
+            let begin = monotonic();
+            let mark = store.begin_collection();
+            let done = store.collect(mark, &|id| live.contains(id), &|| false).unwrap();
+            let took = begin.elapsed();
+            over.store(true, Ordering::SeqCst);
+            (done, took, puts.join().unwrap())
+        });
+        println!(
+            "{:9} {:8} {:10} {:12.1} {:12} {:6} {:11} {:7}",
+            copy_bytes_per_second >> 20,
+            done.generations_dropped,
+            done.bytes_copied >> 20,
+            done.bytes_copied as f64 / took.as_secs_f64() / 1e6,
+            done.disk_before >> 20,
+            done.disk_after >> 20,
+            times.0,
+            times.1,
+        );
+    }
+}
+
+/// Median and 99th percentile of the time that storing 4 KiB takes, in microseconds.
+fn put_times(store: &Store, over: impl Fn() -> bool, most: u64) -> (u128, u128) {
+    static NUMBER: AtomicU64 = AtomicU64::new(1 << 40);
+    let mut bytes = vec![0; 4 * KIB];
+    let mut times = Vec::new();
+    for _ in 0..most {
+        fill(&mut bytes, NUMBER.fetch_add(1, Ordering::Relaxed));
+        let begin = monotonic();
+        store.put_unnamed(&bytes).unwrap();
+        times.push(begin.elapsed().as_micros());
+        if over() {
+            break;
+        }
+    }
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// How long a start takes with the indexes, and without; and the first look into the oldest
+/// generation, which opens it: the second time the database's own snapshot is there.
+fn start_times(home: &Path, oldest: ChunkId) {
+    let open = || {
+        let begin = monotonic();
+        let store = Store::open(home, Options::default()).unwrap();
+        let took = begin.elapsed();
+        let begin = monotonic();
+        store.read(&oldest).unwrap().read_exact(&mut [0]).unwrap();
+        ((took, begin.elapsed()), store.stats())
+    };
+    let (with, stats) = open();
+    let (again, _) = open();
+    for entry in fs::read_dir(home).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "index") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let (without, _) = open();
+    println!(
+        "start and first read with {} MiB: {with:?}, again {again:?}, without indexes {without:?}",
+        stats.bytes >> 20
     );
 }
 

@@ -4,10 +4,12 @@
 #[path = "support/powercut.rs"]
 mod powercut;
 
-use std::sync::mpsc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 
 use ledgerun::chunks::{Options, Store};
-use ledgerun::domain::ChunkId;
+use ledgerun::domain::{ChunkId, Millis};
 use powercut::Disk;
 
 /// Uploads until the disk fails; reports what was acknowledged.
@@ -55,6 +57,94 @@ fn no_acknowledged_chunk_is_lost_when_the_power_is_cut() {
         disk.restart();
         let store = Store::open(&path, options()).unwrap();
         assert_eq!(store.missing(&survived), [], "round {round}");
-        store.ids().iter().for_each(|id| store.verify(id).unwrap());
+        for id in &store.ids() {
+            store.verify(id).unwrap();
+        }
     }
+}
+
+/// Uploads until the disk fails. Every third chunk is referred to before its upload begins, and
+/// reported when it is acknowledged; the others are garbage at once.
+fn upload_some_to_keep(
+    store: &Store,
+    first_seed: u64,
+    referred: &Mutex<BTreeSet<ChunkId>>,
+    acknowledged: &mpsc::Sender<ChunkId>,
+) {
+    for seed in first_seed.. {
+        let mut bytes = vec![0; [500, 40_000, 300_000, 4_096][(seed % 4) as usize]];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        let id = ChunkId::of(&bytes);
+        let kept = seed % 3 == 0;
+        if kept {
+            referred.lock().unwrap().insert(id);
+        }
+        if store.put(id, &bytes).is_err() {
+            return;
+        }
+        if kept {
+            let _ = acknowledged.send(id);
+        }
+    }
+}
+
+#[test]
+fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected() {
+    let disk = match Disk::new(1_024) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            eprintln!("skipped: no disk to cut the power of ({reason})");
+            return;
+        }
+    };
+    let path = disk.path().join("chunks");
+    let options = || Options {
+        generation_bytes: 6 << 20,
+        segment_bytes: 2 << 20,
+        grace: Millis(0),
+        garbage_bytes: 1 << 20,
+        copy_bytes_per_second: 0,
+        ..Options::default()
+    };
+    let referred = Mutex::new(BTreeSet::new());
+    let dropped = AtomicU64::new(0);
+    let mut survived = Vec::new();
+    for round in 0..8_u64 {
+        let store = Store::open(&path, options()).unwrap();
+        let (sender, acknowledged) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (store, sender, referred) = (&store, sender.clone(), &referred);
+                let first_seed = (round * 2 + thread) * 1_000_000;
+                scope.spawn(move || upload_some_to_keep(store, first_seed, referred, &sender));
+            }
+            scope.spawn(|| {
+                loop {
+                    let mark = store.begin_collection();
+                    let live = |id: &ChunkId| referred.lock().unwrap().contains(id);
+                    let Ok(done) = store.collect(mark, &live, &|| false) else { return };
+                    if store.check().is_err() {
+                        return;
+                    }
+                    dropped.fetch_add(done.generations_dropped, Ordering::Relaxed);
+                    // The uploads share a lock with it that isn't fair.
+                    std::thread::yield_now();
+                }
+            });
+            survived.extend(acknowledged.iter().take(60 + 17 * usize::try_from(round).unwrap()));
+            disk.cut();
+        });
+        drop(sender);
+        drop(store);
+        disk.restart();
+        let store = Store::open(&path, options()).unwrap();
+        assert_eq!(store.missing(&survived), [], "round {round}");
+        for id in &survived {
+            store.verify(id).unwrap();
+        }
+        for id in &store.ids() {
+            store.verify(id).unwrap();
+        }
+    }
+    assert!(dropped.load(Ordering::Relaxed) > 8, "{dropped:?} generations dropped");
 }

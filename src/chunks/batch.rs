@@ -1,6 +1,7 @@
 //! Many chunks, one sync.
 
-use super::store::Put;
+use super::hold::Hold;
+use super::options::Put;
 use super::verified::Verified;
 use super::{Error, Store};
 use crate::domain::ChunkId;
@@ -16,14 +17,19 @@ pub struct Batch {
     store: Store,
     waiting: Vec<Verified<'static>>,
     waiting_bytes: usize,
+    /// Held chunks of which it is to be made durable that they were wanted.
+    stale: Vec<ChunkId>,
+    /// What was found present must still be there at the commit.
+    _hold: Hold,
 }
 
 /// Most uploads that wait in a batch, whatever their size.
 const WAITING_MAX: usize = 4_096;
 
 impl Batch {
-    pub(super) const fn new(store: Store) -> Self {
-        Self { store, waiting: Vec::new(), waiting_bytes: 0 }
+    pub(super) fn new(store: Store) -> Self {
+        let hold = store.hold();
+        Self { store, waiting: Vec::new(), waiting_bytes: 0, stale: Vec::new(), _hold: hold }
     }
 
     /// Adds a chunk after checking that `bytes` hash to `id`.
@@ -44,7 +50,9 @@ impl Batch {
     pub fn add(&mut self, verified: Verified<'_>) -> Result<Put, Error> {
         let id = verified.id();
         self.store.check()?;
-        if self.store.contains(&id) || self.waiting.iter().any(|other| other.id() == id) {
+        if self.store.look(&id, &mut self.stale)
+            || self.waiting.iter().any(|other| other.id() == id)
+        {
             return Ok(Put::Held);
         }
         let bytes = verified.bytes_in_memory();
@@ -63,7 +71,8 @@ impl Batch {
 
     fn flush(&mut self) -> Result<(), Error> {
         self.waiting_bytes = 0;
-        self.store.insert_all(std::mem::take(&mut self.waiting))
+        let stale = std::mem::take(&mut self.stale);
+        self.store.insert_all(std::mem::take(&mut self.waiting), stale)
     }
 
     /// Returns when all chunks of the batch are durable and visible.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::generations::Pin;
+use super::slot::Pin;
 use crate::domain::ChunkId;
 
 /// What an unverified upload has put into the database so far.
@@ -97,6 +97,17 @@ impl Claims {
         stream.revoked = true;
         stream.inherited = stream.pin.number() == generation;
         if stream.inherited { stream.pieces } else { 0 }
+    }
+
+    /// Gives the name to somebody who needn't have it, such as a collection. False when an upload
+    /// has it. The same rules as for [`Self::verified`] hold.
+    pub(super) fn try_verified(&self, id: ChunkId) -> bool {
+        let mut claims = self.lock();
+        let free = !claims.contains_key(&id);
+        if free {
+            claims.insert(id, Claim::Verified);
+        }
+        free
     }
 
     /// Waits until no verified upload has the name.

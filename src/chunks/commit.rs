@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::generation::Manifest;
+use super::generation::Fact;
 use crate::domain::ChunkId;
 
-/// A manifest to make durable, and the generation that has its pieces.
-pub(super) type Entry = (u32, ChunkId, Manifest);
+/// A fact to make durable, and the generation it goes to.
+pub(super) type Entry = (u32, ChunkId, Fact);
 
 /// What is to be committed at once, by generation.
-pub(super) type Group = BTreeMap<u32, Vec<(ChunkId, Manifest)>>;
+pub(super) type Group = BTreeMap<u32, Vec<(ChunkId, Fact)>>;
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -33,8 +33,8 @@ impl Commits {
     /// and returns after it. Whether it worked is for `sync` to remember.
     pub(super) fn run(&self, entries: &[Entry], sync: impl Fn(&Group)) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        for (generation, id, manifest) in entries {
-            queue.waiting.entry(*generation).or_default().push((*id, *manifest));
+        for (generation, id, fact) in entries {
+            queue.waiting.entry(*generation).or_default().push((*id, *fact));
         }
         let ticket = queue.next;
         queue.next += 1;

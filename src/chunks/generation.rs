@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Options};
-use crate::domain::ChunkId;
+use crate::domain::{ChunkId, ContentHash, Timestamp};
 use crate::durable::{self, Barrier};
 
 /// What the database says of one chunk.
@@ -16,34 +16,48 @@ pub(super) struct Manifest {
     pub(super) bytes: u64,
     pub(super) piece_bytes: u32,
     pub(super) pieces: u32,
+    /// When it was uploaded or, in a copy, wanted; [`UNKNOWN`] in what older versions wrote.
+    pub(super) wanted: Timestamp,
 }
 
+/// A time that nobody wrote down.
+pub(super) const UNKNOWN: Timestamp = Timestamp(0);
+
 impl Manifest {
-    const BYTES: usize = 16;
+    /// Without the time, as older versions wrote it.
+    const BYTES_MIN: usize = 16;
+    pub(super) const BYTES: usize = 24;
 
     /// Of a chunk of `bytes` cut into pieces of `piece_bytes`; none when there would be too many.
     pub(super) fn of(bytes: u64, piece_bytes: u32) -> Option<Self> {
         let pieces = u32::try_from(bytes.div_ceil(u64::from(piece_bytes))).ok()?;
-        Some(Self { bytes, piece_bytes, pieces })
+        Some(Self { bytes, piece_bytes, pieces, wanted: UNKNOWN })
     }
 
-    fn encode(self) -> [u8; Self::BYTES] {
+    pub(super) fn encode(self) -> [u8; Self::BYTES] {
         let mut value = [0; Self::BYTES];
         let (bytes, rest) = value.split_at_mut(8);
-        let (piece_bytes, pieces) = rest.split_at_mut(4);
+        let (piece_bytes, rest) = rest.split_at_mut(4);
+        let (pieces, wanted) = rest.split_at_mut(4);
         bytes.copy_from_slice(&self.bytes.to_be_bytes());
         piece_bytes.copy_from_slice(&self.piece_bytes.to_be_bytes());
         pieces.copy_from_slice(&self.pieces.to_be_bytes());
+        wanted.copy_from_slice(&self.wanted.0.to_be_bytes());
         value
     }
 
-    fn decode(value: &[u8]) -> Option<Self> {
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        if value.len() != Self::BYTES && value.len() != Self::BYTES_MIN {
+            return None;
+        }
         let (bytes, rest) = value.split_first_chunk()?;
         let (piece_bytes, rest) = rest.split_first_chunk()?;
-        let pieces = u32::from_be_bytes(rest.try_into().ok()?);
+        let (pieces, rest) = rest.split_first_chunk()?;
+        let wanted = rest.try_into().map_or(UNKNOWN, |time| Timestamp(i64::from_be_bytes(time)));
         let (bytes, piece_bytes) = (u64::from_be_bytes(*bytes), u32::from_be_bytes(*piece_bytes));
+        let pieces = u32::from_be_bytes(*pieces);
         (piece_bytes > 0 && bytes.div_ceil(u64::from(piece_bytes)) == u64::from(pieces))
-            .then_some(Self { bytes, piece_bytes, pieces })
+            .then_some(Self { bytes, piece_bytes, pieces, wanted })
     }
 
     /// How long piece `index` must be.
@@ -53,12 +67,22 @@ impl Manifest {
     }
 }
 
+/// What a generation says about a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fact {
+    /// It is held here.
+    Held(Manifest),
+    /// It was found present, here or in another generation.
+    Wanted(Timestamp),
+}
+
 /// An open generation.
 #[derive(Debug)]
 pub(super) struct Generation {
     db: sled::Db,
     pieces: sled::Tree,
     manifests: sled::Tree,
+    wants: sled::Tree,
     barrier: Barrier,
 }
 
@@ -102,28 +126,42 @@ impl Generation {
         }
         .map_err(failed)?;
         let trees = guard("open the trees of a generation", || {
-            Ok((db.open_tree("pieces")?, db.open_tree("manifests")?))
+            Ok((db.open_tree("pieces")?, db.open_tree("manifests")?, db.open_tree("wants")?))
         });
-        let (pieces, manifests) = trees.map_err(|e| failed(e.into()))?;
+        let (pieces, manifests, wants) = trees.map_err(|e| failed(e.into()))?;
         let barrier = Barrier::of(dir).map_err(|e| failed(e.into()))?;
-        Ok(Self { db, pieces, manifests, barrier })
+        Ok(Self { db, pieces, manifests, wants, barrier })
     }
 
-    /// Calls `each` with every manifest.
-    pub(super) fn manifests(&self, mut each: impl FnMut(ChunkId, Manifest)) -> Result<(), Error> {
+    /// Calls `each` with everything it says, manifests first, each kind in the order of names.
+    pub(super) fn facts(&self, mut each: impl FnMut(ChunkId, Fact)) -> Result<(), Error> {
+        let held: fn(&[u8]) -> Option<Fact> = |value| Manifest::decode(value).map(Fact::Held);
+        let wanted: fn(&[u8]) -> Option<Fact> = |value| {
+            let time = i64::from_be_bytes(value.try_into().ok()?);
+            Some(Fact::Wanted(Timestamp(time)))
+        };
         guard("read the manifests", || {
-            for entry in &self.manifests {
-                let (key, value) = entry?;
-                let id = <[u8; 20]>::try_from(&*key).ok();
-                match id.zip(Manifest::decode(&value)) {
-                    Some((id, manifest)) => each(ChunkId(crate::domain::ContentHash(id)), manifest),
-                    None => {
-                        tracing::error!(key = %hex::encode(&key), "ignoring a damaged manifest");
+            for (tree, decode) in [(&self.manifests, held), (&self.wants, wanted)] {
+                for entry in tree {
+                    let (key, value) = entry?;
+                    let id = <[u8; 20]>::try_from(&*key).ok();
+                    match id.zip(decode(&value)) {
+                        Some((id, fact)) => each(ChunkId(ContentHash(id)), fact),
+                        None => {
+                            tracing::error!(key = %hex::encode(&key), "ignoring a damaged entry");
+                        }
                     }
                 }
             }
             Ok(())
         })
+    }
+
+    /// Payload of the chunks that were forgotten here, in bytes.
+    pub(super) fn forgotten_bytes(&self) -> Result<u64, Error> {
+        let value = guard("read how much was forgotten", || self.db.get(FORGOTTEN))?;
+        let bytes = value.and_then(|value| Some(u64::from_be_bytes((*value).try_into().ok()?)));
+        Ok(bytes.unwrap_or(0))
     }
 
     /// Writes consecutive pieces from `first` on, cut from `bytes`. Not durable yet.
@@ -166,15 +204,41 @@ impl Generation {
         guard("read a piece", || self.pieces.get(piece_key(id, index)))
     }
 
-    /// Writes manifests and returns when they, and all pieces written before, are durable.
-    pub(super) fn commit(&self, manifests: &[(ChunkId, Manifest)]) -> Result<(), Error> {
+    /// Writes facts and returns when they, and all pieces written before, are durable.
+    pub(super) fn commit(&self, facts: &[(ChunkId, Fact)]) -> Result<(), Error> {
         guard("commit chunks", || {
-            for (id, manifest) in manifests {
-                self.manifests.insert(id.0.as_bytes(), manifest.encode().as_slice())?;
+            for (id, fact) in facts {
+                match fact {
+                    Fact::Held(manifest) => {
+                        self.manifests.insert(id.0.as_bytes(), manifest.encode().as_slice())?;
+                    }
+                    Fact::Wanted(at) => {
+                        self.wants.insert(id.0.as_bytes(), &at.0.to_be_bytes())?;
+                    }
+                }
             }
-            self.db.flush()?;
             Ok(())
         })?;
+        self.sync()
+    }
+
+    /// Takes chunks of so many bytes out of the manifests, durably: then a later upload may write
+    /// their pieces anew.
+    pub(super) fn forget_all(&self, ids: &[ChunkId], bytes: u64) -> Result<(), Error> {
+        let forgotten = self.forgotten_bytes()?.saturating_add(bytes);
+        guard("forget chunks", || {
+            for id in ids {
+                self.manifests.remove(id.0.as_bytes())?;
+            }
+            // No manifest tells of them any more, but their space is still taken.
+            self.db.insert(FORGOTTEN, &forgotten.to_be_bytes())?;
+            Ok(())
+        })?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        guard("flush chunks", || self.db.flush())?;
         self.barrier
             .wait()
             .map_err(|e| Error::Database { operation: "sync chunks", source: e.into() })
@@ -225,6 +289,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the database panicked: {}", text.as_deref().unwrap_or("without a message"))
 }
+
+/// Key of the number of bytes forgotten.
+const FORGOTTEN: &str = "forgotten";
 
 /// Extension of the directory of a generation that is being created.
 const UNFINISHED: &str = "new";

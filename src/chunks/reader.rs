@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use super::hold::Named;
 use super::index::Place;
 use super::{Error, Store};
 use crate::domain::ChunkId;
@@ -10,6 +11,7 @@ use crate::domain::ChunkId;
 ///
 /// Every piece must be there with its full length; otherwise reading fails with
 /// [`Error::Damaged`] (inside the `io::Error`) and the chunk counts as missing from then on.
+/// A chunk that is being read is not collected; if it moves, the reader goes on at its new place.
 #[derive(Debug)]
 pub struct Reader {
     store: Store,
@@ -17,11 +19,12 @@ pub struct Reader {
     place: Place,
     position: u64,
     piece: Option<(u32, sled::IVec)>,
+    _named: Named,
 }
 
 impl Reader {
-    pub(super) const fn new(store: Store, id: ChunkId, place: Place) -> Self {
-        Self { store, id, place, position: 0, piece: None }
+    pub(super) const fn new(store: Store, id: ChunkId, place: Place, named: Named) -> Self {
+        Self { store, id, place, position: 0, piece: None, _named: named }
     }
 
     /// Length of the whole chunk, in bytes.
@@ -42,16 +45,26 @@ impl Reader {
 
     /// What follows at the current position: the rest of its piece. Empty at the end.
     fn rest_of_piece(&mut self) -> Result<&[u8], Error> {
-        let manifest = self.place.manifest;
-        if self.position >= manifest.bytes {
+        if self.position >= self.len() {
             return Ok(&[]);
         }
-        let piece_bytes = u64::from(manifest.piece_bytes);
-        let index = u32::try_from(self.position / piece_bytes)
-            .map_err(|_| Error::TooLong { max: piece_bytes * u64::from(u32::MAX) })?;
-        if self.piece.as_ref().is_none_or(|(have, _)| *have != index) {
-            let piece = self.store.piece(&self.id, self.place, index)?;
-            self.piece = Some((index, piece));
+        let mut piece_bytes;
+        loop {
+            piece_bytes = u64::from(self.place.manifest.piece_bytes);
+            let index = u32::try_from(self.position / piece_bytes)
+                .map_err(|_| Error::TooLong { max: piece_bytes * u64::from(u32::MAX) })?;
+            if self.piece.as_ref().is_some_and(|(have, _)| *have == index) {
+                break;
+            }
+            self.piece = None;
+            if let Some(piece) = self.store.piece(&self.id, self.place, index)? {
+                self.piece = Some((index, piece));
+                break;
+            }
+            // The generation was dropped, after all that is held of it had been copied.
+            let moved = self.store.place(&self.id);
+            let moved = moved.filter(|place| place.generation != self.place.generation);
+            self.place = moved.ok_or(Error::Missing(self.id))?;
         }
         let within = usize::try_from(self.position % piece_bytes).unwrap_or(usize::MAX);
         Ok(self.piece.as_ref().and_then(|(_, piece)| piece.get(within..)).unwrap_or_default())

@@ -1,66 +1,24 @@
-//! The store itself: options, queries, and the way from verified content to a held chunk.
+//! The store itself: queries, and the way from verified content to a held chunk.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::claims::Claims;
 use super::commit::{Commits, Entry, Group};
-use super::generation::Generation;
+use super::generation::{Fact, Generation, UNKNOWN};
 use super::generations::Generations;
+use super::hold::Turns;
 use super::index::{Index, Place};
+use super::options::{Options, Put, Stats};
+use super::slot::Pin;
 use super::verified::Verified;
 use super::writer::{Spool, Writer};
 use super::{Batch, Error, Reader};
+use crate::clock::{Clock, System};
 use crate::domain::ChunkId;
-
-/// How a store is laid out. The defaults are what was measured to be best.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bytes of a piece, the unit of reading. Stored with each chunk, so it may change.
-    pub piece_bytes: u32,
-    /// Bytes written at once, and the most that an upload keeps in memory.
-    pub group_bytes: usize,
-    /// Payload after which a generation is sealed and the next one started.
-    pub generation_bytes: u64,
-    /// Cache of one open generation, in bytes.
-    pub cache_bytes: u64,
-    /// Segment of a generation's file, in bytes: a power of two. Fixed when it's created.
-    pub segment_bytes: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            piece_bytes: 4_096,
-            group_bytes: 4 << 20,
-            generation_bytes: 512 << 20,
-            cache_bytes: 16 << 20,
-            segment_bytes: 8 << 20,
-        }
-    }
-}
-
-/// What became of an upload that was right.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Put {
-    /// It's new, and now held.
-    Stored,
-    /// It was held already, or another upload of it was faster.
-    Held,
-}
-
-/// Totals of a store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Chunks held.
-    pub count: u64,
-    /// Their content, in bytes.
-    pub bytes: u64,
-    /// Size of the files, in bytes.
-    pub disk_bytes: u64,
-}
 
 /// A handle of the chunk store. All its clones are the same store.
 #[derive(Clone, Debug)]
@@ -74,15 +32,64 @@ pub(super) struct Inner {
     pub(super) claims: Claims,
     pub(super) spool_dir: PathBuf,
     pub(super) generations: Generations,
+    pub(super) turns: Arc<Turns>,
+    pub(super) clock: Time,
+    /// Held by a collection: one at a time.
+    pub(super) collecting: Mutex<()>,
     index: RwLock<Index>,
     commits: Commits,
     poison: OnceLock<String>,
 }
 
+/// Where the store gets time from.
+pub(super) struct Time(Arc<dyn Clock>);
+
+impl std::ops::Deref for Time {
+    type Target = dyn Clock;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Time")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // So that the next start needn't open the generations that were sealed since the last one.
+        if self.poison.get().is_none() {
+            self.write_indexes();
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn write_indexes(&self) {
+        self.generations.write_indexes(&|number, id, fact| {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.held(id).is_some_and(|held| match fact {
+                Fact::Held(manifest) => {
+                    held.place == Place { generation: number, manifest: *manifest }
+                }
+                Fact::Wanted(at) => held.wanted == *at && held.place.manifest.wanted < *at,
+            })
+        });
+    }
+}
+
 impl Store {
-    /// Opens the store below `dir` (`<data>/chunks`), creating it when there is none. Reads the
-    /// manifests of all generations. One process at a time.
+    /// Opens the store below `dir` (`<data>/chunks`), creating it when there is none. Reads what
+    /// all generations say that they hold. One process at a time.
     pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
+        Self::open_with(dir, options, Arc::new(System))
+    }
+
+    /// The same with another clock.
+    pub fn open_with(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let failed = |source| Error::Io { operation: "prepare the chunk directory", source };
         fs::create_dir_all(dir).map_err(failed)?;
         let spool_dir = dir.join("spool");
@@ -92,29 +99,54 @@ impl Store {
         }
         fs::create_dir(&spool_dir).map_err(failed)?;
         let mut index = Index::default();
-        let generations = Generations::open(dir, &options, |generation, id, manifest| {
-            index.insert(id, Place { generation, manifest });
+        let mut wants = Vec::new();
+        let generations = Generations::open(dir, &options, clock.now(), |generation, id, fact| {
+            match fact {
+                Fact::Held(manifest) => index.insert(id, Place { generation, manifest }, 0),
+                // Of a chunk that may have been copied to a later generation.
+                Fact::Wanted(at) => wants.push((id, at)),
+            }
         })?;
+        for (id, at) in &wants {
+            index.want(id, *at);
+        }
+        let timeless = index.after(None).filter(|(_, held)| held.wanted == UNKNOWN);
+        let timeless: Vec<_> = timeless.map(|(id, _)| id).collect();
         let inner = Inner {
             options,
             claims: Claims::default(),
             spool_dir,
             generations,
+            turns: Arc::default(),
+            clock: Time(clock),
+            collecting: Mutex::default(),
             index: RwLock::new(index),
             commits: Commits::default(),
             poison: OnceLock::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        // Of an older version: nobody knows when they were wanted, so it was now.
+        store.touch(&timeless)?;
+        Ok(store)
     }
 
-    /// Whether a chunk is held.
+    pub(super) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.inner.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.inner.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a chunk is held. That may have changed when this returns: see [`Self::want`].
     pub fn contains(&self, id: &ChunkId) -> bool {
         self.place(id).is_some()
     }
 
-    /// Which of `ids` are not held, in their order, each once.
+    /// Which of `ids` are not held, in their order, each once; without the promise that the others
+    /// stay: see [`Self::want`].
     pub fn missing(&self, ids: &[ChunkId]) -> Vec<ChunkId> {
-        let index = self.inner.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let mut seen = HashSet::new();
         let missing = ids.iter().filter(|id| index.get(id).is_none() && seen.insert(**id));
         missing.copied().collect()
@@ -127,7 +159,7 @@ impl Store {
 
     /// Totals. Looks at the files' sizes.
     pub fn stats(&self) -> Stats {
-        let index = self.inner.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let (count, bytes) = (index.count(), index.bytes());
         drop(index);
         Stats { count, bytes, disk_bytes: self.inner.generations.disk_bytes() }
@@ -135,7 +167,7 @@ impl Store {
 
     /// Names of all held chunks, in order.
     pub fn ids(&self) -> Vec<ChunkId> {
-        self.inner.index.read().unwrap_or_else(PoisonError::into_inner).ids()
+        self.index().ids()
     }
 
     /// Fails when an earlier failure poisoned the store.
@@ -175,8 +207,10 @@ impl Store {
     /// Opens a held chunk for reading.
     pub fn read(&self, id: &ChunkId) -> Result<Reader, Error> {
         self.check()?;
+        // Named first: once it's looked up, it stays.
+        let named = self.inner.turns.name(*id);
         let place = self.place(id).ok_or(Error::Missing(*id))?;
-        Ok(Reader::new(self.clone(), *id, place))
+        Ok(Reader::new(self.clone(), *id, place, named))
     }
 
     /// Reads a held chunk in full and checks that it still hashes to its name.
@@ -194,20 +228,22 @@ impl Store {
     }
 
     pub(super) fn place(&self, id: &ChunkId) -> Option<Place> {
-        self.inner.index.read().unwrap_or_else(PoisonError::into_inner).get(id)
+        self.index().get(id)
     }
 
-    /// One piece of a chunk, with the right length.
+    /// One piece of a chunk, with the right length. None when the generation is gone: then the
+    /// chunk has moved.
     pub(super) fn piece(
         &self,
         id: &ChunkId,
         place: Place,
         index: u32,
-    ) -> Result<sled::IVec, Error> {
-        let piece = self.with(place.generation, |generation| generation.piece(id, index))?;
+    ) -> Result<Option<sled::IVec>, Error> {
+        let read = |generation: &Generation| generation.piece(id, index);
+        let Some(piece) = self.with_if_there(place.generation, read)? else { return Ok(None) };
         let wanted = place.manifest.piece_len(index);
         let what = match piece {
-            Some(piece) if piece.len() as u64 == wanted => return Ok(piece),
+            Some(piece) if piece.len() as u64 == wanted => return Ok(Some(piece)),
             Some(piece) => format!("piece {index} has {} bytes instead of {wanted}", piece.len()),
             None => format!("piece {index} is not there"),
         };
@@ -216,29 +252,46 @@ impl Store {
     }
 
     /// Takes a damaged chunk out, so that it is asked for and uploaded again.
-    fn damaged(&self, id: &ChunkId, place: Place, offset: u64, what: String) -> Error {
+    pub(super) fn damaged(&self, id: &ChunkId, place: Place, offset: u64, what: String) -> Error {
         tracing::error!(chunk = %id, offset, what, "a held chunk is damaged");
-        let mut index = self.inner.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index_mut();
         let removed = index.remove(id, place);
         // Under the lock: nobody uploads it before its old manifest is gone.
-        if removed && let Err(e) = self.with(place.generation, |generation| generation.forget(id)) {
-            return e;
+        if removed {
+            let forget = |generation: &Generation| generation.forget(id);
+            if let Err(e) = self.with_if_there(place.generation, forget) {
+                return e;
+            }
+            self.inner.generations.remove_index(place.generation);
         }
         Error::Damaged { id: *id, offset, what }
     }
 
-    /// Uses a generation; any failure poisons the store.
+    /// Uses a generation that can't be dropped meanwhile; any failure poisons the store.
     pub(super) fn with<T>(
         &self,
         generation: u32,
         action: impl FnOnce(&Generation) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let done = self.with_if_there(generation, action)?;
+        done.ok_or_else(|| {
+            let gone = format!("generation {generation} is gone");
+            Error::Database { operation: "use a pinned generation", source: gone.into() }
+        })
+    }
+
+    /// Uses a generation unless it was dropped; any failure poisons the store.
+    pub(super) fn with_if_there<T>(
+        &self,
+        generation: u32,
+        action: impl FnOnce(&Generation) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         self.check()?;
         self.poisoning(self.inner.generations.with(generation, action))
     }
 
     /// Remembers the first failure of the database: from then on nobody knows what is durable.
-    fn poisoning<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn poisoning<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(e) = &result {
             let mut text = e.to_string();
             let mut source = std::error::Error::source(e);
@@ -254,30 +307,45 @@ impl Store {
     }
 
     /// Pins the generation that grows.
-    pub(super) fn pin(&self) -> Result<super::generations::Pin, Error> {
+    pub(super) fn pin(&self) -> Result<Pin, Error> {
         self.check()?;
-        self.poisoning(self.inner.generations.pin_active())
+        let (pin, sealed) = self.poisoning(self.inner.generations.pin_active())?;
+        if sealed {
+            // Of those before: the one just sealed may still have its last uploads to take.
+            self.inner.write_indexes();
+        }
+        Ok(pin)
     }
 
     /// Makes one verified upload durable and visible.
     pub(super) fn insert(&self, verified: Verified<'_>) -> Result<Put, Error> {
-        if self.contains(&verified.id()) {
+        let mut stale = Vec::new();
+        if self.look(&verified.id(), &mut stale) {
             self.check()?;
+            self.touch(&stale)?;
             return Ok(Put::Held);
         }
-        self.insert_all(vec![verified])?;
+        self.insert_all(vec![verified], stale)?;
         Ok(Put::Stored)
     }
 
-    /// Makes verified uploads durable with one sync, and visible.
-    pub(super) fn insert_all(&self, mut uploads: Vec<Verified<'_>>) -> Result<(), Error> {
+    /// Makes verified uploads durable with one sync, and visible; also that the chunks in `stale`
+    /// were wanted.
+    pub(super) fn insert_all(
+        &self,
+        mut uploads: Vec<Verified<'_>>,
+        mut stale: Vec<ChunkId>,
+    ) -> Result<(), Error> {
         // All take names in the same order, so that no two wait for each other.
         uploads.sort_unstable_by_key(Verified::id);
         let mut entries = Vec::with_capacity(uploads.len());
         let mut placed = Vec::with_capacity(uploads.len());
         let mut elsewhere = Vec::new();
+        let mut present = Vec::new();
         for upload in uploads {
-            if self.contains(&upload.id()) {
+            if self.look(&upload.id(), &mut stale) {
+                // Named until the end, like those that are placed.
+                present.push(upload);
                 continue;
             }
             match upload.place()? {
@@ -290,6 +358,8 @@ impl Store {
         }
         self.commit(&entries)?;
         drop(placed);
+        self.touch(&stale)?;
+        drop(present);
         for id in elsewhere {
             // Another upload of the same content had priority and is about to be published.
             self.inner.claims.wait_verified(&id);
@@ -301,7 +371,7 @@ impl Store {
         Ok(())
     }
 
-    fn commit(&self, entries: &[Entry]) -> Result<(), Error> {
+    pub(super) fn commit(&self, entries: &[Entry]) -> Result<(), Error> {
         self.check()?;
         if entries.is_empty() {
             return Ok(());
@@ -310,15 +380,22 @@ impl Store {
         self.check()
     }
 
-    /// Writes the manifests of a group, makes them durable and publishes them.
+    /// Writes the facts of a group, makes them durable and publishes them.
     fn sync(&self, group: &Group) {
-        for (generation, manifests) in group {
-            if self.with(*generation, |open| open.commit(manifests)).is_err() {
+        for (generation, facts) in group {
+            if self.with(*generation, |open| open.commit(facts)).is_err() {
                 return;
             }
-            let mut index = self.inner.index.write().unwrap_or_else(PoisonError::into_inner);
-            for (id, manifest) in manifests {
-                index.insert(*id, Place { generation: *generation, manifest: *manifest });
+            let turn = self.inner.turns.take();
+            let mut index = self.index_mut();
+            for (id, fact) in facts {
+                match fact {
+                    Fact::Held(manifest) => {
+                        let place = Place { generation: *generation, manifest: *manifest };
+                        index.insert(*id, place, turn);
+                    }
+                    Fact::Wanted(at) => index.want(id, *at),
+                }
             }
         }
     }

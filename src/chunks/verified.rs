@@ -6,8 +6,9 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::claims;
 use super::commit::Entry;
-use super::generation::Manifest;
-use super::generations::Pin;
+use super::generation::{Fact, Manifest};
+use super::hold::Named;
+use super::slot::Pin;
 use super::writer::{Streaming, spool_failed};
 use super::{Error, Store};
 use crate::domain::ChunkId;
@@ -20,6 +21,7 @@ pub struct Verified<'a> {
     pub(super) id: ChunkId,
     pub(super) bytes: u64,
     pub(super) content: Content<'a>,
+    pub(super) named: Named,
 }
 
 #[derive(Debug)]
@@ -36,13 +38,21 @@ pub(super) struct Placed {
     pub(super) entry: Entry,
     _claimed: Claimed,
     _pin: Pin,
+    _named: Named,
 }
 
 /// A verified upload's hold on a name.
 #[derive(Debug)]
-struct Claimed {
+pub(super) struct Claimed {
     store: Store,
     id: ChunkId,
+}
+
+impl Claimed {
+    /// Takes the name if no upload has it.
+    pub(super) fn try_new(store: &Store, id: ChunkId) -> Option<Self> {
+        store.inner.claims.try_verified(id).then(|| Self { store: store.clone(), id })
+    }
 }
 
 impl Drop for Claimed {
@@ -55,7 +65,8 @@ impl<'a> Verified<'a> {
     /// Of bytes that hash to `id`.
     pub(super) fn of(store: &Store, id: ChunkId, bytes: &'a [u8]) -> Self {
         let content = Content::Memory(Cow::Borrowed(bytes));
-        Self { store: store.clone(), id, bytes: bytes.len() as u64, content }
+        let named = store.inner.turns.name(id);
+        Self { store: store.clone(), id, bytes: bytes.len() as u64, content, named }
     }
 
     /// Of bytes that may hash to `id`.
@@ -96,15 +107,16 @@ impl<'a> Verified<'a> {
             Content::File(file) => Content::File(file),
             Content::Elsewhere => Content::Elsewhere,
         };
-        Verified { store: self.store, id: self.id, bytes: self.bytes, content }
+        Verified { store: self.store, id: self.id, bytes: self.bytes, content, named: self.named }
     }
 
     /// Writes its pieces unless they are written. The inner error is its name, when another
     /// upload of the same content has taken the name over and will publish it.
     pub(super) fn place(self) -> Result<Result<Placed, ChunkId>, Error> {
         let piece_bytes = self.store.inner.options.piece_bytes;
-        let manifest = Manifest::of(self.bytes, piece_bytes)
+        let mut manifest = Manifest::of(self.bytes, piece_bytes)
             .ok_or(Error::TooLong { max: u64::from(u32::MAX) * u64::from(piece_bytes) })?;
+        manifest.wanted = self.store.now();
         match self.content {
             Content::Elsewhere => Ok(Err(self.id)),
             Content::Stream(mut streaming) => {
@@ -114,15 +126,19 @@ impl<'a> Verified<'a> {
                 let claimed = Claimed { store: self.store.clone(), id: self.id };
                 let pin = claims::lock(&streaming.shared).pin.clone();
                 streaming.published = true;
-                let entry = (pin.number(), self.id, manifest);
-                Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin }))
+                let entry = (pin.number(), self.id, Fact::Held(manifest));
+                Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin, _named: self.named }))
             }
             Content::Memory(bytes) => {
-                write_verified(&self.store, self.id, manifest, &|place| place(0, &bytes))
+                write_verified(&self.store, self.named, self.id, manifest, &|place| {
+                    place(0, &bytes)
+                })
             }
-            Content::File(file) => write_verified(&self.store, self.id, manifest, &|place| {
-                groups_of(&file, manifest, self.store.inner.options.group_bytes, place)
-            }),
+            Content::File(file) => {
+                write_verified(&self.store, self.named, self.id, manifest, &|place| {
+                    groups_of(&file, manifest, self.store.inner.options.group_bytes, place)
+                })
+            }
         }
     }
 }
@@ -133,6 +149,7 @@ type Place<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Error> + 'a;
 /// Takes the name over and writes the pieces of verified content.
 fn write_verified(
     store: &Store,
+    named: Named,
     id: ChunkId,
     manifest: Manifest,
     content: &dyn Fn(&mut Place<'_>) -> Result<(), Error>,
@@ -154,8 +171,8 @@ fn write_verified(
             generation.remove_pieces(&id, manifest.pieces, left)
         })?;
     }
-    let entry = (pin.number(), id, manifest);
-    Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin }))
+    let entry = (pin.number(), id, Fact::Held(manifest));
+    Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin, _named: named }))
 }
 
 /// Reads a spooled upload back, group by group.

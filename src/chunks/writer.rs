@@ -6,7 +6,8 @@ use std::io::Write;
 
 use super::claims::{self, Shared};
 use super::generation::Manifest;
-use super::store::Put;
+use super::hold::Named;
+use super::options::Put;
 use super::verified::{Content, Verified};
 use super::{Error, Store};
 use crate::domain::{ChunkId, ContentHash};
@@ -21,10 +22,13 @@ pub struct Writer {
 
 impl Writer {
     pub(super) fn new(store: Store, id: ChunkId) -> Self {
+        // Named first: what is there now must still be there at the end.
+        let named = store.inner.turns.name(id);
         let mut upload = Upload::new(store);
         if upload.store.contains(&id) {
             upload.sink = Sink::Elsewhere;
         }
+        upload.named = Some(named);
         Self { id, upload }
     }
 
@@ -101,11 +105,13 @@ struct Upload {
     hasher: blake3::Hasher,
     bytes: u64,
     sink: Sink,
+    named: Option<Named>,
 }
 
 impl Upload {
     fn new(store: Store) -> Self {
-        Self { store, hasher: blake3::Hasher::new(), bytes: 0, sink: Sink::Memory(Vec::new()) }
+        let sink = Sink::Memory(Vec::new());
+        Self { store, hasher: blake3::Hasher::new(), bytes: 0, sink, named: None }
     }
 
     fn write(&mut self, bytes: &[u8], id: Option<ChunkId>) -> Result<(), Error> {
@@ -174,7 +180,8 @@ impl Upload {
             Sink::File(file) => Content::File(file),
             Sink::Elsewhere => Content::Elsewhere,
         };
-        Ok(Verified { store: self.store, id, bytes: self.bytes, content })
+        let named = self.named.unwrap_or_else(|| self.store.inner.turns.name(id));
+        Ok(Verified { store: self.store, id, bytes: self.bytes, content, named })
     }
 }
 

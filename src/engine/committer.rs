@@ -35,6 +35,8 @@ pub(super) struct Round {
 pub(super) enum Reply {
     Single(oneshot::Sender<Result<Accepted, Error>>, Result<Accepted, Rejection>),
     Batch(oneshot::Sender<BatchReply>, Vec<Result<Accepted, Rejection>>),
+    /// Somebody who only waits for what was before.
+    Settled(oneshot::Sender<()>),
     /// The engine itself, at the start.
     Boot(Sender<()>),
 }
@@ -106,6 +108,7 @@ impl Committer {
             match reply {
                 Reply::Single(reply, result) => drop(reply.send(result.map_err(Error::from))),
                 Reply::Batch(reply, results) => drop(reply.send(Ok(results))),
+                Reply::Settled(reply) => drop(reply.send(())),
                 Reply::Boot(reply) => drop(reply.send(())),
             }
         }

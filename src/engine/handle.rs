@@ -40,6 +40,8 @@ pub(super) enum Work {
         reply: oneshot::Sender<BatchReply>,
     },
     Report(Report),
+    /// Say when everything before this is published.
+    Settle(oneshot::Sender<()>),
     /// Look at what is ready.
     Wake,
     /// Write the mark, end the thread.
@@ -144,6 +146,14 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Work::Batch { jobs, cause, reply })?;
         answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Returns when everything that was queued before is published. Between the beginning of a
+    /// collection of chunks and the look at what is referred to.
+    pub async fn settle(&self) -> Result<(), Error> {
+        let (settled, answer) = oneshot::channel();
+        self.enqueue(Work::Settle(settled))?;
+        answer.await.map_err(|_| self.gone())
     }
 
     /// Looks at the published views. Copy out the little that is needed: the writer waits.

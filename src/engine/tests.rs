@@ -318,3 +318,25 @@ async fn a_clean_stop_answers_what_came_before_it() {
     let refused = handle.execute(Command::SubmitJob(job(2)), Cause::UNKNOWN).await;
     assert_eq!(refused, Err(Error::Stopping));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_waits_for_all_that_was_queued_before() {
+    let bench = open(MemoryLog::new(), &[], false);
+    let handle = bench.running.handle();
+    handle.execute(register(), Cause::UNKNOWN).await.unwrap();
+    for round in 1..=20 {
+        // Whoever submits has gone before the answer, and so has its hold on chunks.
+        for number in 0..10 {
+            let submit = Command::SubmitJob(job(round * 10 + number));
+            let mut waiting = Box::pin(handle.execute(submit, Cause::UNKNOWN));
+            let poll = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())
+            });
+            let _answered_at_once = poll.await;
+        }
+        handle.settle().await.unwrap();
+        let worker = WorkerId::of(WORKER);
+        let submitted = handle.read(|published| published.views.open_jobs(worker));
+        assert_eq!(submitted, round * 10);
+    }
+}

@@ -124,6 +124,7 @@ impl Writer {
                     round.replies.push(Reply::Batch(reply, results));
                 }
                 Work::Report(report) => self.stage_report(report, round)?,
+                Work::Settle(settled) => round.replies.push(Reply::Settled(settled)),
                 Work::Wake => {}
                 Work::Stop => return Ok(true),
             }

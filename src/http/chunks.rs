@@ -46,7 +46,7 @@ pub(super) async fn post(mut request: Request) -> Result<Response, Error> {
     }
     let (body, _turn) = payload::plain(&mut request).await?;
     let wanted = chunk_list(&body)?;
-    let need = request.app.chunks.missing(&wanted);
+    let need = store::need(&request.app, &wanted).await?;
     Ok(respond::ok(spelling, &object().with("need", need)))
 }
 

@@ -13,7 +13,8 @@ use super::respond::{self, Value, object, sentence, with_details};
 use super::{jobs_change, store};
 use crate::domain::command::PRIORITY_DEFAULT;
 use crate::domain::{
-    Answer, Command, FunctionKey, JobState, Lsn, NewJob, ObjectRef, Rejection, Target, WorkerId,
+    Answer, ChunkId, Command, FunctionKey, JobState, Lsn, NewJob, ObjectRef, Rejection, Target,
+    WorkerId,
 };
 use crate::engine::Accepted;
 use crate::wire::action::{Action, Submission};
@@ -38,6 +39,8 @@ pub(super) async fn submit(mut request: Request) -> Result<Response, Error> {
     if let Some(worker) = terms.worker {
         known(&request.app, worker)?;
     }
+    // Until the command is queued, nothing that it will refer to may be collected.
+    let _hold = request.app.chunks.hold();
     let mut held = payload::object_or_package(&mut request, |_: &Object| Ok(())).await?;
     // The limit first: a batch of very many empty items is small on the wire only.
     if count_within(request.app.config.limits.batch_actions, &held.payload)? > LIGHT_LEN_MAX {
@@ -101,7 +104,7 @@ async fn one(request: &Request, terms: Terms, action: Action) -> Result<(Lsn, Va
             return Err(Rejection::NoWorker(key).into());
         }
     }
-    let need = app.chunks.missing(&action.chunks());
+    let need = store::need(app, &action.chunks()).await?;
     if !need.is_empty() {
         return Err(Error::Need { need });
     }
@@ -197,6 +200,7 @@ fn judge(
 ) -> Result<Vec<Result<NewJob, Value>>, Error> {
     let mut offered: BTreeMap<FunctionKey, bool> = BTreeMap::new();
     let mut chunks = None;
+    let mut stale = Vec::new();
     let mut judged = Vec::with_capacity(actions.len());
     for action in actions {
         let action = match action {
@@ -206,7 +210,7 @@ fn judge(
                 continue;
             }
         };
-        if let Err(refused) = acceptable(app, terms, &action, &mut offered) {
+        if let Err(refused) = acceptable(app, terms, &action, &mut offered, &mut stale) {
             judged.push(Err(refusal(&refused)));
             continue;
         }
@@ -221,6 +225,7 @@ fn judge(
     if let Some(batch) = chunks {
         batch.commit()?;
     }
+    app.chunks.touch(&stale)?;
     Ok(judged)
 }
 
@@ -229,6 +234,7 @@ fn acceptable(
     terms: Terms,
     action: &Action,
     offered: &mut BTreeMap<FunctionKey, bool>,
+    stale: &mut Vec<ChunkId>,
 ) -> Result<(), Error> {
     if terms.worker.is_none() {
         let key = action.key();
@@ -241,7 +247,7 @@ fn acceptable(
         }
         offered.insert(key, known);
     }
-    let need = app.chunks.missing(&action.chunks());
+    let need = app.chunks.look_all(&action.chunks(), stale);
     if need.is_empty() { Ok(()) } else { Err(Error::Need { need }) }
 }
 

@@ -55,6 +55,18 @@ pub(super) async fn keep_all(app: &App, objects: Vec<Object>) -> Result<Vec<Obje
     .await
 }
 
+/// Which of `ids` are missing. The others stay as long as a hold that was taken before, and for
+/// the promised while from now.
+pub(super) async fn need(app: &App, ids: &[ChunkId]) -> Result<Vec<ChunkId>, Error> {
+    let mut stale = Vec::new();
+    let need = app.chunks.look_all(ids, &mut stale);
+    if !stale.is_empty() {
+        let store = app.chunks.clone();
+        blocking(move || Ok(store.touch(&stale)?)).await?;
+    }
+    Ok(need)
+}
+
 /// An object's bytes, from wherever they are.
 pub(super) async fn load(app: &App, object: &ObjectRef) -> Result<Bytes, Error> {
     match object {

@@ -58,6 +58,8 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
 pub(super) async fn register(mut request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let expected = request.params.hashes[0].map(WorkerId);
+    // Until the command is queued, nothing that it will refer to may be collected.
+    let _hold = request.app.chunks.hold();
     let check = move |object: &Object| same(expected, WorkerId(object.hash()));
     let held = payload::object_or_package(&mut request, check).await?;
     let descriptor = match held.payload {
@@ -68,7 +70,7 @@ pub(super) async fn register(mut request: Request) -> Result<Response, Error> {
     let worker = descriptor.id();
     same(expected, worker)?;
 
-    let need = request.app.chunks.missing(&descriptor.chunks());
+    let need = store::need(&request.app, &descriptor.chunks()).await?;
     if !need.is_empty() {
         return Err(Error::Need { need });
     }

@@ -11,19 +11,25 @@ use super::local::{Control, Inner};
 use super::protocol::{Ended, Exit, Reply, Spawn};
 use super::workers::Worker;
 use super::{Launch, Report};
+use crate::chunks::Hold;
 use crate::domain::{AttemptRef, Failure, FailureKind, Outcome, Usage};
 
 impl Inner {
     /// Makes one attempt.
-    pub(super) fn attempt(&self, launch: &Launch, control: &Control) -> (Outcome, Usage) {
+    pub(super) fn attempt(
+        &self,
+        launch: &Launch,
+        control: &Control,
+    ) -> (Outcome, Usage, Option<Hold>) {
         let mut usage = Usage::default();
-        let outcome = self.steps(launch, control, &mut usage).unwrap_or_else(|stop| {
+        let mut hold = None;
+        let outcome = self.steps(launch, control, &mut usage, &mut hold).unwrap_or_else(|stop| {
             Outcome::Failed(match stop {
                 Stop::Failed(failure) => failure,
                 Stop::Cut(reason) => cut(reason),
             })
         });
-        (outcome, usage)
+        (outcome, usage, hold)
     }
 
     fn steps(
@@ -31,6 +37,7 @@ impl Inner {
         launch: &Launch,
         control: &Control,
         usage: &mut Usage,
+        hold: &mut Option<Hold>,
     ) -> Result<Outcome, Stop> {
         if let Some(cut) = control.is_cut() {
             return Err(Stop::Cut(cut));
@@ -49,6 +56,7 @@ impl Inner {
         if let Some(cut) = control.is_cut() {
             return Err(Stop::Cut(cut));
         }
+        *hold = Some(self.store.hold());
         if ended.exit == Exit::Code(0) {
             match collect(&self.store, &folder, &ended.stderr, control) {
                 Err(Stop::Failed(failure)) => {

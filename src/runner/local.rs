@@ -246,9 +246,10 @@ impl Inner {
     fn work(&self) {
         while let Some((launch, control)) = self.next() {
             let attempt = launch.attempt;
-            let (outcome, usage) =
+            // What it made stays until the report about it is queued.
+            let (outcome, usage, _hold) =
                 catch_unwind(AssertUnwindSafe(|| self.attempt(&launch, &control)))
-                    .unwrap_or_else(|_| (panicked(), Usage::default()));
+                    .unwrap_or_else(|_| (panicked(), Usage::default(), None));
             control.process_gone();
             self.report(Report::Finished { attempt, outcome, usage });
             self.deleter.delete(self.folder(attempt));

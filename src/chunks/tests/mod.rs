@@ -7,6 +7,9 @@ use std::sync::Barrier;
 use super::*;
 use crate::domain::ChunkId;
 
+mod collecting;
+mod sealing;
+
 /// Bytes that differ from piece to piece.
 fn content(bytes: usize, seed: u8) -> Vec<u8> {
     let mut content = vec![0; bytes];
@@ -37,11 +40,12 @@ fn bytes_of(store: &Store, id: &ChunkId) -> Vec<u8> {
 fn pieces_in(store: &Store) -> usize {
     let generations = &store.inner.generations;
     let count = |number| generations.with(number, |open| Ok(open.piece_count())).unwrap();
-    generations.numbers().into_iter().map(count).sum()
+    generations.numbers().into_iter().filter_map(count).sum()
 }
 
 fn assert_no_blobs(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
+        // Read as a directory; an index file has none.
         let blobs = entry.unwrap().path().join("blobs");
         assert!(!blobs.exists() || std::fs::read_dir(blobs).unwrap().next().is_none());
     }
