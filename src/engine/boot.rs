@@ -120,33 +120,43 @@ impl Boot {
         }
         shared.set_status(Status::Ready);
 
-        let (done, ended) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || {
-                // The writer is gone after it, and with it the channel the committer listens on.
-                let decided = catch_unwind(AssertUnwindSafe(|| writer.run()));
-                let written = committer.join();
-                let result = match (written, decided) {
-                    (Ok(Err(failed)), _) | (Ok(Ok(())), Ok(Err(failed))) => {
-                        Err(Stopped::Failed(failed))
-                    }
-                    (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
-                    (Err(_), _) | (_, Err(_)) => {
-                        shared.set_status(Status::Poisoned("the writer panicked".into()));
-                        Err(Stopped::Panicked)
-                    }
-                };
-                // The program may be ending already and not listen any more.
-                let _ = done.send(result);
-            })
-            .map_err(Stopped::Thread)?;
+        let (thread, ended) = start_writer(writer, committer, shared)?;
         // Wakes the writer once, so that what was ready before the stop is handed out.
         let _ = handle.queue.send(Work::Wake);
         let keeper =
             Keeper::start(keeping, handle.clone(), store, keeper_clock).map_err(Stopped::Thread)?;
         Ok(Running { handle, runner: parts.runner, thread, dispatcher, keeper, ended })
     }
+}
+
+/// Starts the thread that decides. It ends after the committer, and then says how it went.
+fn start_writer(
+    writer: Writer,
+    committer: JoinHandle<Result<(), Failed>>,
+    shared: Arc<Shared>,
+) -> Result<(JoinHandle<()>, oneshot::Receiver<Result<(), Stopped>>), Stopped> {
+    let (done, ended) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .name("writer".into())
+        .spawn(move || {
+            // The writer is gone after it, and with it the channel the committer listens on.
+            let decided = catch_unwind(AssertUnwindSafe(|| writer.run()));
+            let written = committer.join();
+            let result = match (written, decided) {
+                (Ok(Err(failed)), _) | (Ok(Ok(())), Ok(Err(failed))) => {
+                    Err(Stopped::Failed(failed))
+                }
+                (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
+                (Err(_), _) | (_, Err(_)) => {
+                    shared.set_status(Status::Poisoned("the writer panicked".into()));
+                    Err(Stopped::Panicked)
+                }
+            };
+            // The program may be ending already and not listen any more.
+            let _ = done.send(result);
+        })
+        .map_err(Stopped::Thread)?;
+    Ok((thread, ended))
 }
 
 /// Starts the thread that makes rounds durable. When it fails it wakes the writer, which may wait
