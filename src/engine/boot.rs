@@ -129,12 +129,15 @@ impl Boot {
     }
 }
 
+/// Tells how the writer ended.
+type Ended = oneshot::Receiver<Result<(), Stopped>>;
+
 /// Starts the thread that decides. It ends after the committer, and then says how it went.
 fn start_writer(
     writer: Writer,
     committer: JoinHandle<Result<(), Failed>>,
     shared: Arc<Shared>,
-) -> Result<(JoinHandle<()>, oneshot::Receiver<Result<(), Stopped>>), Stopped> {
+) -> Result<(JoinHandle<()>, Ended), Stopped> {
     let (done, ended) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("writer".into())
@@ -188,7 +191,7 @@ pub struct Running {
     thread: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     keeper: Keeper,
-    ended: oneshot::Receiver<Result<(), Stopped>>,
+    ended: Ended,
 }
 
 /// Why an engine doesn't run.
