@@ -16,7 +16,7 @@ use super::exit::{Code, Coded};
 use super::{allocator, output};
 use crate::chunks;
 use crate::clock::System;
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, Span};
 use crate::decide::Policy;
 use crate::domain::{Lsn, Millis};
 use crate::engine::{Boot, Handle, Keeping, Options, Parts, Running};
@@ -102,7 +102,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         drop(signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?);
     }
     let dir = Arc::new(DataDir::lock(&root).map_err(|wrong| dir_failed(&root, wrong))?);
-    let store = open_store(&dir)?;
+    let store = open_store(&dir, args)?;
     let boot = Boot::new();
     let handle = boot.handle();
     let runner = start_runner(args, &dir, &store, &handle)?;
@@ -161,8 +161,12 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
-fn open_store(dir: &DataDir) -> anyhow::Result<chunks::Store> {
-    let open = || chunks::Store::open(&dir.chunks(), chunks::Options::default());
+fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
+    let mut options = chunks::Options::default();
+    if let Some(grace) = args.chunk_grace {
+        options.grace = Millis(millis(grace));
+    }
+    let open = || chunks::Store::open(&dir.chunks(), options.clone());
     let opened = match open() {
         Err(wrong) if wrong.is_disk_full() && dir.drop_ballast() => {
             tracing::warn!(%wrong, "disk full, opening on the space set aside");
@@ -292,8 +296,11 @@ fn watch_space(
     });
 }
 
+fn millis(span: Span) -> u64 {
+    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn policy(args: &ServeArgs) -> Policy {
-    let millis = |span: crate::config::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
     let standard = Policy::default();
     Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),

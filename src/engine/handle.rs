@@ -149,11 +149,11 @@ impl Handle {
     }
 
     /// Returns when everything that was queued before is published. Between the beginning of a
-    /// collection of chunks and the look at what is referred to.
-    pub async fn settle(&self) -> Result<(), Error> {
+    /// collection of chunks and the look at what is referred to. Blocks.
+    pub(super) fn settle_blocking(&self) -> Result<(), Error> {
         let (settled, answer) = oneshot::channel();
         self.enqueue(Work::Settle(settled))?;
-        answer.await.map_err(|_| self.gone())
+        answer.blocking_recv().map_err(|_| self.gone())
     }
 
     /// Looks at the published views. Copy out the little that is needed: the writer waits.

@@ -334,7 +334,8 @@ async fn settling_waits_for_all_that_was_queued_before() {
             });
             let _answered_at_once = poll.await;
         }
-        handle.settle().await.unwrap();
+        let waiting = handle.clone();
+        tokio::task::spawn_blocking(move || waiting.settle_blocking()).await.unwrap().unwrap();
         let worker = WorkerId::of(WORKER);
         let submitted = handle.read(|published| published.views.open_jobs(worker));
         assert_eq!(submitted, round * 10);

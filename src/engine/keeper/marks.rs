@@ -42,11 +42,6 @@ impl Marks {
         self.sorted = self.chunks.len();
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.chunks.len()
-    }
-
     /// Whether a chunk is referred to. Only after the last one was added.
     pub(super) fn contains(&self, chunk: &ChunkId) -> bool {
         self.chunks.binary_search(chunk).is_ok()

@@ -140,10 +140,23 @@ impl Round {
         if self.store.stats().count == 0 {
             return Ok(());
         }
-        let began = self.clock.now();
+        let begun = self.store.begin_collection();
+        // So that whatever is referred to by then is published, or its chunks are in use.
+        self.handle.settle_blocking()?;
         let marks = self.mark()?;
-        let unmarked = self.store.ids().iter().filter(|chunk| !marks.contains(chunk)).count();
-        tracing::debug!(live = marks.len(), unmarked, %began, "marked what is referred to");
+        let stop = || self.stop.load(Ordering::Relaxed);
+        let done = self.store.collect(begun, &|chunk| marks.contains(chunk), &stop)?;
+        if done.chunks > 0 || done.generations_dropped > 0 {
+            tracing::info!(
+                chunks = done.chunks,
+                bytes = done.bytes,
+                copied_bytes = done.bytes_copied,
+                generations_dropped = done.generations_dropped,
+                disk_bytes_before = done.disk_before,
+                disk_bytes_after = done.disk_after,
+                "collected chunks that nothing referred to"
+            );
+        }
         Ok(())
     }
 }
