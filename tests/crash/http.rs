@@ -58,6 +58,10 @@ impl Http {
         self.send(Method::POST, path, "application/json", body.to_string().into_bytes())
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<Reply, Unknown> {
+        self.send(Method::DELETE, path, "", Vec::new())
+    }
+
     pub(crate) fn put_chunk(&self, id: &str, bytes: Vec<u8>) -> Result<Reply, Unknown> {
         let path = format!("/compute/chunks/{id}");
         self.send(Method::PUT, &path, "application/octet-stream", bytes)
