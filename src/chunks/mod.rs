@@ -20,6 +20,7 @@ mod evacuate;
 mod files;
 mod generation;
 mod generations;
+mod held;
 mod hold;
 mod index;
 mod options;

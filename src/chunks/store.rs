@@ -16,7 +16,7 @@ use super::options::{Options, Put, Stats};
 use super::slot::Pin;
 use super::verified::Verified;
 use super::writer::{Spool, Writer};
-use super::{Batch, Error, Reader};
+use super::{Batch, Error};
 use crate::clock::{Clock, System};
 use crate::domain::ChunkId;
 
@@ -204,67 +204,8 @@ impl Store {
         Ok(Spool::new(self.clone()))
     }
 
-    /// Opens a held chunk for reading.
-    pub fn read(&self, id: &ChunkId) -> Result<Reader, Error> {
-        self.check()?;
-        // Named first: once it's looked up, it stays.
-        let named = self.inner.turns.name(*id);
-        let place = self.place(id).ok_or(Error::Missing(*id))?;
-        Ok(Reader::new(self.clone(), *id, place, named))
-    }
-
-    /// Reads a held chunk in full and checks that it still hashes to its name.
-    pub fn verify(&self, id: &ChunkId) -> Result<(), Error> {
-        let mut reader = self.read(id)?;
-        let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut reader, &mut hasher)
-            .map_err(|e| e.downcast::<Error>().unwrap_or_else(read_failed))?;
-        let actual = ChunkId(crate::domain::ContentHash::from_blake3(&hasher.finalize()));
-        if actual == *id {
-            return Ok(());
-        }
-        let place = self.place(id).ok_or(Error::Missing(*id))?;
-        Err(self.damaged(id, place, 0, format!("its content hashes to {actual}")))
-    }
-
     pub(super) fn place(&self, id: &ChunkId) -> Option<Place> {
         self.index().get(id)
-    }
-
-    /// One piece of a chunk, with the right length. None when the generation is gone: then the
-    /// chunk has moved.
-    pub(super) fn piece(
-        &self,
-        id: &ChunkId,
-        place: Place,
-        index: u32,
-    ) -> Result<Option<sled::IVec>, Error> {
-        let read = |generation: &Generation| generation.piece(id, index);
-        let Some(piece) = self.with_if_there(place.generation, read)? else { return Ok(None) };
-        let wanted = place.manifest.piece_len(index);
-        let what = match piece {
-            Some(piece) if piece.len() as u64 == wanted => return Ok(Some(piece)),
-            Some(piece) => format!("piece {index} has {} bytes instead of {wanted}", piece.len()),
-            None => format!("piece {index} is not there"),
-        };
-        let offset = u64::from(index) * u64::from(place.manifest.piece_bytes);
-        Err(self.damaged(id, place, offset, what))
-    }
-
-    /// Takes a damaged chunk out, so that it is asked for and uploaded again.
-    pub(super) fn damaged(&self, id: &ChunkId, place: Place, offset: u64, what: String) -> Error {
-        tracing::error!(chunk = %id, offset, what, "a held chunk is damaged");
-        let mut index = self.index_mut();
-        let removed = index.remove(id, place);
-        // Under the lock: nobody uploads it before its old manifest is gone.
-        if removed {
-            let forget = |generation: &Generation| generation.forget(id);
-            if let Err(e) = self.with_if_there(place.generation, forget) {
-                return e;
-            }
-            self.inner.generations.remove_index(place.generation);
-        }
-        Error::Damaged { id: *id, offset, what }
     }
 
     /// Uses a generation that can't be dropped meanwhile; any failure poisons the store.
@@ -399,8 +340,4 @@ impl Store {
             }
         }
     }
-}
-
-fn read_failed(source: std::io::Error) -> Error {
-    Error::Io { operation: "read a chunk", source }
 }
