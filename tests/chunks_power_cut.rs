@@ -99,17 +99,18 @@ fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected
     };
     let path = disk.path().join("chunks");
     let options = || Options {
-        generation_bytes: 6 << 20,
+        // Few generations: reading here and there opens sealed ones again and again.
+        generation_bytes: 16 << 20,
         segment_bytes: 2 << 20,
         grace: Millis(0),
-        garbage_bytes: 1 << 20,
+        garbage_bytes: 2 << 20,
         copy_bytes_per_second: 0,
         ..Options::default()
     };
     let referred = Mutex::new(BTreeSet::new());
     let dropped = AtomicU64::new(0);
     let mut survived = Vec::new();
-    for round in 0..8_u64 {
+    for round in 0..6_u64 {
         let store = Store::open(&path, options()).unwrap();
         let (sender, acknowledged) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -131,7 +132,7 @@ fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected
                     std::thread::yield_now();
                 }
             });
-            survived.extend(acknowledged.iter().take(60 + 17 * usize::try_from(round).unwrap()));
+            survived.extend(acknowledged.iter().take(40 + 9 * usize::try_from(round).unwrap()));
             disk.cut();
         });
         drop(sender);
@@ -139,12 +140,10 @@ fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected
         disk.restart();
         let store = Store::open(&path, options()).unwrap();
         assert_eq!(store.missing(&survived), [], "round {round}");
-        for id in &survived {
-            store.verify(id).unwrap();
-        }
+        // What was referred to, and garbage that a crash brought back: all of it is whole.
         for id in &store.ids() {
             store.verify(id).unwrap();
         }
     }
-    assert!(dropped.load(Ordering::Relaxed) > 8, "{dropped:?} generations dropped");
+    assert!(dropped.load(Ordering::Relaxed) > 5, "{dropped:?} generations dropped");
 }
