@@ -1,10 +1,13 @@
 //! Commands on workers and jobs, each with what the model says must come of it.
 
-use ledgerun::domain::{Answer, Command, JobState, Lsn, NewJob, ObjectRef, Record, Rejection};
+use ledgerun::domain::{
+    Answer, Command, Event, JobState, Lsn, NewJob, ObjectRef, QueueId, QueueState, Record,
+    Rejection, WorkerId,
+};
 use ledgerun::effects::{Effect, effects_of};
 
 use super::bench::Bench;
-use super::history::{self, Target};
+use super::history::{self, Submission, Target};
 use super::model::{Job, Phase};
 
 impl Bench {
@@ -37,8 +40,61 @@ impl Bench {
         }
     }
 
-    pub(crate) fn submit(&mut self, target: Target, action: u8, priority: i32, fresh: bool) {
-        let (target, worker, wrong) = match target {
+    pub(crate) fn submit(&mut self, submission: &Submission) {
+        self.policy.retries_max_default = submission.retries_max;
+        let (target, worker, unknown) = self.target(submission.target);
+        let queue = submission.queue.map(|number| self.pick_queue(number));
+        let action = history::action_id(submission.action);
+        let command = Command::SubmitJob(NewJob {
+            target,
+            action,
+            function: "function".into(),
+            object: ObjectRef::Inline(ledgerun::domain::Blob(action.0.0.to_vec().into())),
+            priority: submission.priority,
+            queue,
+            fresh: submission.fresh,
+        });
+        let result = self.execute(&command);
+        if let Some(wrong) = self.queue_refusal(queue, "take a new job") {
+            assert_eq!(result.unwrap_err(), wrong);
+            return;
+        }
+        let Some(worker) = worker else {
+            assert_eq!(result.unwrap_err(), unknown);
+            return;
+        };
+        let (records, answer) = result.unwrap();
+        let lsn = records[0].lsn;
+        let pair = (worker, action);
+        let shared = self.model.shared(pair).filter(|_| !submission.fresh);
+        let cached = shared.is_some_and(|id| !self.model.executions[&id].is_live());
+        assert_eq!(answer, Answer::Submitted { worker, cached });
+        let ended = effects_of(&records[0]).any(|effect| effect == Effect::JobsEnded);
+        assert_eq!(ended, cached);
+        if shared.is_none() {
+            self.model.open(lsn, pair);
+        }
+        let now = self.now();
+        let own = queue.map(|queue| self.model.queues.get_mut(&queue).unwrap());
+        let limit = own.and_then(|own| {
+            own.idle_since = now;
+            own.retries_max
+        });
+        let job = Job {
+            execution: shared.unwrap_or(lsn),
+            queue,
+            priority: submission.priority,
+            retries: 0,
+            retries_max: limit.unwrap_or(self.policy.retries_max_default),
+            end: cached.then_some((JobState::Completed, lsn)),
+            retired: false,
+        };
+        self.model.jobs.insert(lsn, job);
+    }
+
+    /// What is asked for, which worker that is, and the refusal when it is none.
+    fn target(&self, target: Target) -> (ledgerun::domain::Target, Option<WorkerId>, Rejection) {
+        match target {
             Target::Worker(ix) => {
                 let id = history::worker_id(ix);
                 let known = self.model.workers.iter().any(|(known, ..)| *known == id);
@@ -51,42 +107,17 @@ impl Bench {
                 let target = ledgerun::domain::Target::Function(key.clone());
                 (target, worker, Rejection::NoWorker(key))
             }
-        };
-        let action = history::action_id(action);
-        let command = Command::SubmitJob(NewJob {
-            target,
-            action,
-            function: "function".into(),
-            object: ObjectRef::Inline(ledgerun::domain::Blob(action.0.0.to_vec().into())),
-            priority,
-            queue: None,
-            fresh,
-        });
-        let result = self.execute(&command);
-        let Some(worker) = worker else {
-            assert_eq!(result.unwrap_err(), wrong);
-            return;
-        };
-        let (records, answer) = result.unwrap();
-        let lsn = records[0].lsn;
-        let pair = (worker, action);
-        let shared = self.model.shared(pair).filter(|_| !fresh);
-        let cached = shared.is_some_and(|id| !self.model.executions[&id].is_live());
-        assert_eq!(answer, Answer::Submitted { worker, cached });
-        let ended = effects_of(&records[0]).any(|effect| effect == Effect::JobsEnded);
-        assert_eq!(ended, cached);
-        if shared.is_none() {
-            self.model.open(lsn, pair);
         }
-        let job = Job {
-            execution: shared.unwrap_or(lsn),
-            priority,
-            retries: 0,
-            retries_max: self.policy.retries_max_default,
-            end: cached.then_some(JobState::Completed),
-            retired: false,
-        };
-        self.model.jobs.insert(lsn, job);
+    }
+
+    /// The refusal of work for a queue that takes none.
+    fn queue_refusal(&self, queue: Option<QueueId>, what: &'static str) -> Option<Rejection> {
+        let queue = queue?;
+        match self.model.queue_state(queue) {
+            None => Some(Rejection::UnknownQueue(queue)),
+            Some(QueueState::Active) => None,
+            Some(state) => Some(Rejection::QueueState { queue, state, what }),
+        }
     }
 
     /// Runs a command on a job; returns what it led to unless it is refused, as it must be when
@@ -130,7 +161,7 @@ impl Bench {
         };
         let execution = self.model.jobs[&job].execution;
         let ran = self.model.executions[&execution].is_under_way();
-        self.model.cancel(job);
+        self.model.cancel(&[job], record.lsn, self.now());
         // Its process goes only when nobody else wants it.
         let kills = effects_of(record).any(|effect| matches!(effect, Effect::Kill { .. }));
         assert_eq!(kills, ran && self.model.wanting(execution).is_empty());
@@ -156,7 +187,7 @@ impl Bench {
             } else if self.model.workers.iter().all(|(id, ..)| *id != pair.0) {
                 Some(Rejection::UnknownWorker(pair.0))
             } else {
-                None
+                self.queue_refusal(known.queue, "take a job again")
             };
             if let Some(wrong) = wrong {
                 assert_eq!(self.execute(&command).unwrap_err(), wrong);
@@ -207,5 +238,24 @@ impl Bench {
             self.model.jobs.get_mut(&job).unwrap().retired = true;
             self.again(&command);
         }
+    }
+
+    /// Whichever of them have ended and are held go, in one append; the others are not touched.
+    pub(crate) fn retire_many(&mut self, numbers: &[usize]) {
+        let jobs: Vec<Lsn> = numbers.iter().filter_map(|number| self.pick(*number)).collect();
+        let mut expected: Vec<Lsn> = jobs.clone();
+        expected.sort_unstable();
+        expected.dedup();
+        expected.retain(|job| self.model.state(*job).is_some_and(JobState::is_final));
+        let command = Command::RetireJobs { jobs };
+        let (records, answer) = self.execute(&command).unwrap();
+        assert_eq!((answer, records.len()), (Answer::Done, usize::from(!expected.is_empty())));
+        if let Some(record) = records.first() {
+            assert_eq!(record.event, Event::JobsRetired { jobs: expected.clone() });
+        }
+        for job in expected {
+            self.model.jobs.get_mut(&job).unwrap().retired = true;
+        }
+        self.again(&command);
     }
 }

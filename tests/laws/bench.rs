@@ -2,20 +2,23 @@
 
 use ledgerun::decide::{Decision, Facts, Policy, decide};
 use ledgerun::domain::{
-    Answer, AttemptRef, Cause, Command, ContentHash, Event, Failure, FailureKind, JobState, Lsn,
-    ObjectRef, Outcome, Record, Rejection, Timestamp, Usage,
+    Answer, AttemptRef, Cause, Command, ContentHash, Lsn, QueueId, Record, Rejection, Timestamp,
 };
-use ledgerun::effects::{Effect, effects_of, reconcile};
+use ledgerun::effects::reconcile;
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
-use ledgerun::views::{Newest, Published, Views};
+use ledgerun::views::{Published, Views};
 
-use super::history::{self, Ending, Step, WORKERS};
+use super::history::{self, Step};
 use super::model::{Model, Phase};
+use super::turns::Asking;
+
+/// Steps that a crash may undo.
+const UNSYNCED_MAX: usize = 6;
 
 pub(crate) struct Bench {
-    staging: Views,
-    published: Published,
-    log: Vec<Record>,
+    pub(crate) staging: Views,
+    pub(crate) published: Published,
+    pub(crate) log: Vec<Record>,
     digests: Vec<ContentHash>,
     encoder: Encoder,
     chain: Chain,
@@ -25,11 +28,24 @@ pub(crate) struct Bench {
     pub(crate) runners: usize,
     pub(crate) model: Model,
     /// Every attempt that was ever handed out.
-    attempts: Vec<AttemptRef>,
+    pub(crate) attempts: Vec<AttemptRef>,
+    /// After each of the last steps.
+    moments: Vec<Moment>,
+}
+
+/// What a crash goes back to.
+#[derive(Clone)]
+struct Moment {
+    records: usize,
+    chain: Chain,
+    attempts: usize,
+    model: Model,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        let moment =
+            Moment { records: 0, chain: Chain::START, attempts: 0, model: Model::default() };
         Self {
             staging: Views::default(),
             published: Published::default(),
@@ -43,19 +59,8 @@ impl Bench {
             runners: 1,
             model: Model::default(),
             attempts: Vec::new(),
+            moments: vec![moment],
         }
-    }
-
-    pub(crate) fn log(&self) -> &[Record] {
-        &self.log
-    }
-
-    pub(crate) fn staging(&self) -> &Views {
-        &self.staging
-    }
-
-    pub(crate) fn published(&self) -> &Published {
-        &self.published
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -85,13 +90,11 @@ impl Bench {
             assert_eq!((&decoded, after), (&record, self.chain), "encoding loses something");
             self.chain = chain;
             self.staging.apply(&decoded).unwrap();
+            self.published.apply(&decoded).unwrap();
             let digest = self.staging.digest();
             assert_ne!(self.digests.last(), Some(&digest), "the digest misses something");
             self.digests.push(digest);
             records.push(decoded);
-        }
-        for record in &records {
-            self.published.apply(record).unwrap();
         }
         if !records.is_empty() {
             self.promote();
@@ -115,16 +118,23 @@ impl Bench {
         assert_eq!(decision, Decision { events: Vec::new(), answer: Answer::Done }, "{command:?}");
     }
 
-    fn pick(&self, number: usize) -> Option<Lsn> {
-        let jobs: Vec<Lsn> = self.model.jobs.keys().copied().collect();
+    pub(crate) fn pick(&self, number: usize) -> Option<Lsn> {
         // Sometimes one that never was.
-        if number == 63 {
+        if number == history::NOBODY {
             return Some(Lsn(self.log.len() as u64 + 1));
         }
-        (!jobs.is_empty()).then(|| jobs[number % jobs.len()])
+        let jobs = self.model.jobs.len();
+        (jobs > 0).then(|| *self.model.jobs.keys().nth(number % jobs).unwrap())
     }
 
-    /// Mostly a current one.
+    /// A queue that was made, or one that never was.
+    pub(crate) fn pick_queue(&self, number: usize) -> QueueId {
+        let made = self.model.queues.len();
+        let ix = if number == history::NOBODY || made == 0 { made } else { number % made };
+        QueueId::new(ix as u32 + 1).unwrap()
+    }
+
+    /// A current one.
     fn pick_attempt(&self, number: usize) -> Option<AttemptRef> {
         let current: Vec<_> =
             self.attempts.iter().copied().filter(|a| self.model.is_current(*a)).collect();
@@ -135,10 +145,7 @@ impl Bench {
         match step {
             Step::Register(ix) => self.register(*ix),
             Step::RetireWorker(ix) => self.retire_worker(*ix),
-            Step::Submit { target, action, priority, fresh, retries_max } => {
-                self.policy.retries_max_default = *retries_max;
-                self.submit(*target, *action, *priority, *fresh);
-            }
+            Step::Submit(submission) => self.submit(submission),
             Step::Cancel(number) => self.on_job(*number, Self::cancel),
             Step::Priority(number, priority) => {
                 self.on_job(*number, |bench, job| bench.change_priority(job, *priority));
@@ -146,28 +153,37 @@ impl Bench {
             Step::Reschedule(number) => self.on_job(*number, Self::reschedule),
             Step::Retract(number) => self.on_job(*number, Self::retract),
             Step::Retire(number) => self.on_job(*number, Self::retire),
+            Step::RetireMany(numbers) => self.retire_many(numbers),
             Step::Assign(runner, host) => drop(self.assign(*runner, *host)),
-            Step::Start(number) => {
-                if let Some(attempt) = self.pick_attempt(*number) {
-                    self.start(attempt);
-                }
-            }
+            Step::Start(number) => self.on_attempt(*number, Self::start),
             Step::Finish(number, ending) => {
-                if let Some(attempt) = self.pick_attempt(*number) {
-                    self.finish(attempt, *ending);
-                }
+                self.on_attempt(*number, |bench, attempt| bench.finish(attempt, *ending));
             }
-            Step::Lose(number) => {
-                if let Some(attempt) = self.pick_attempt(*number) {
-                    self.lose(&Command::LoseAttempt { attempt });
-                }
+            Step::Lose(number) => self.on_attempt(*number, Self::lose),
+            Step::CreateQueue(settings) => self.create_queue(settings),
+            Step::DrainQueue(number) => self.drain_queue(self.pick_queue(*number)),
+            Step::CancelQueue(number) => self.cancel_queue(self.pick_queue(*number)),
+            Step::ExpireQueue(number, quiet) => {
+                self.expire_queue(self.pick_queue(*number), *quiet);
             }
+            Step::RetireQueue(number) => self.retire_queue(self.pick_queue(*number)),
             Step::Late => self.late_reports(),
+            Step::Order => self.compare_order(),
             Step::Advance(ms) => self.now.0 += ms * 1_000,
             Step::Runners(count) => self.runners = *count,
-            Step::Restart => self.restart(),
+            Step::Crash(lost) => self.crash(*lost),
         }
         self.compare();
+        let moment = Moment {
+            records: self.log.len(),
+            chain: self.chain,
+            attempts: self.attempts.len(),
+            model: self.model.clone(),
+        };
+        if self.moments.len() == UNSYNCED_MAX {
+            self.moments.remove(0);
+        }
+        self.moments.push(moment);
     }
 
     fn on_job(&mut self, number: usize, act: impl FnOnce(&mut Self, Lsn)) {
@@ -176,133 +192,45 @@ impl Bench {
         }
     }
 
-    /// Hands out what the model says is next.
-    pub(crate) fn assign(&mut self, runner: u8, host: u8) -> Option<AttemptRef> {
-        let (runner, host) = (history::runner(runner), history::host(host));
-        let expected = self.model.next(&runner, &host, self.now, self.runners);
-        let command = Command::Assign { runner: runner.clone(), host };
-        let (records, answer) = self.execute(&command).unwrap();
-        let Some(execution) = expected else {
-            assert_eq!(answer, Answer::Idle);
-            return None;
-        };
-        let known = self.model.executions.get_mut(&execution).unwrap();
-        known.attempts += 1;
-        known.phase = Phase::Submitting(runner);
-        let attempt = ledgerun::domain::AttemptNo(known.attempts);
-        let attempt = AttemptRef { execution, attempt };
-        assert_eq!(answer, Answer::Assigned(attempt));
-        let effects: Vec<Effect> = effects_of(&records[0]).collect();
-        assert_eq!(effects, [Effect::Launch { attempt }]);
-        assert_eq!(self.staging.launch_of(attempt).unwrap().action, known.pair.1);
-        self.attempts.push(attempt);
-        Some(attempt)
-    }
-
-    fn start(&mut self, attempt: AttemptRef) {
-        let command = Command::StartAttempt { attempt, sandbox: "none".into() };
-        let (_, answer) = self.execute(&command).unwrap();
-        let known = self.model.executions.get_mut(&attempt.execution).unwrap();
-        if let Phase::Submitting(runner) = &known.phase {
-            assert_eq!(answer, Answer::Done);
-            known.phase = Phase::Running(runner.clone());
-        } else {
-            assert_eq!(answer, Answer::Stale);
+    fn on_attempt(&mut self, number: usize, act: impl FnOnce(&mut Self, AttemptRef)) {
+        if let Some(attempt) = self.pick_attempt(number) {
+            act(self, attempt);
         }
     }
 
-    pub(crate) fn fail(&mut self, attempt: AttemptRef) {
-        self.finish(attempt, Ending::Failed(FailureKind::Exit));
-        self.compare();
-    }
-
-    fn finish(&mut self, attempt: AttemptRef, ending: Ending) {
-        let command = finish(attempt, ending);
-        let (records, answer) = self.execute(&command).unwrap();
-        assert_eq!(answer, Answer::Done);
-        let execution = attempt.execution;
-        let Event::AttemptFinished { retry_at, .. } = &records.last().unwrap().event else {
-            panic!("{records:?}");
-        };
-        match ending {
-            Ending::Completed { cacheable } => {
-                self.model.end_all(execution, JobState::Completed, Phase::Completed(cacheable));
-                assert_eq!(*retry_at, None);
-            }
-            Ending::Failed(kind) => {
-                let end = if kind == FailureKind::RunnerLost {
-                    JobState::Abandoned
-                } else {
-                    JobState::Failed
-                };
-                let retryable = kind != FailureKind::InputLost;
-                let again = self.model.fail(execution, end, retryable);
-                assert_eq!(retry_at.is_some(), again);
-                if let Some(until) = retry_at {
-                    assert!(*until > self.now);
-                    self.model.executions.get_mut(&execution).unwrap().phase = Phase::Waits(*until);
-                }
-            }
-        }
-    }
-
-    fn lose(&mut self, command: &Command) {
-        let Command::LoseAttempt { attempt } = command else { panic!("{command:?}") };
-        let (_, answer) = self.execute(command).unwrap();
-        assert_eq!(answer, Answer::Done);
-        self.model.executions.get_mut(&attempt.execution).unwrap().phase = Phase::Ready;
-    }
-
-    /// Whatever comes about an attempt that is over changes nothing.
-    fn late_reports(&mut self) {
-        for attempt in self.attempts.clone() {
-            if self.model.is_current(attempt) {
-                continue;
-            }
-            let next = ledgerun::domain::AttemptNo(attempt.attempt.0 + 1_000);
-            for attempt in [attempt, AttemptRef { attempt: next, ..attempt }] {
-                let reports = [
-                    Command::StartAttempt { attempt, sandbox: String::new() },
-                    finish(attempt, Ending::Completed { cacheable: true }),
-                    finish(attempt, Ending::Failed(FailureKind::Exit)),
-                    Command::LoseAttempt { attempt },
-                ];
-                for report in reports {
-                    let stale = Decision { events: Vec::new(), answer: Answer::Stale };
-                    assert_eq!(decide(&self.staging, &report, &self.facts()).unwrap(), stale);
-                }
-                assert_eq!(self.staging.launch_of(attempt), None);
-            }
-        }
-    }
-
-    /// The service starts again: the views come from the log, and what ran is lost.
-    pub(crate) fn restart(&mut self) {
+    /// The service dies; the last `lost` steps were not durable, and nobody was told of them. It
+    /// starts again: the views come from the log, and what ran is lost.
+    pub(crate) fn crash(&mut self, lost: usize) {
+        let kept = self.moments.len() - 1 - lost.min(self.moments.len() - 1);
+        self.moments.truncate(kept + 1);
+        let moment = self.moments[kept].clone();
+        self.log.truncate(moment.records);
+        self.digests.truncate(moment.records);
+        self.attempts.truncate(moment.attempts);
+        self.chain = moment.chain;
+        self.model = moment.model;
         let mut replayed = Published::default();
         for record in &self.log {
             replayed.apply(record).unwrap();
         }
+        assert!(self.log.is_empty() || Some(&replayed.views.digest()) == self.digests.last());
         self.staging = replayed.views.clone();
         self.published = replayed;
         for command in reconcile(&self.staging) {
-            self.lose(&command);
+            let Command::LoseAttempt { attempt } = command else { panic!("{command:?}") };
+            self.lose(attempt);
         }
-        self.compare();
+        assert_eq!(self.staging.attempts_under_way().count(), 0);
     }
 
     /// Runs everything to its end.
-    pub(crate) fn drain(&mut self) {
+    pub(crate) fn run_dry(&mut self) {
+        self.runners = 1;
         for _ in 0..10_000 {
-            self.runners = 1;
-            let mut attempt = self.assign(0, 0);
-            if attempt.is_none() {
-                attempt = self.assign(0, 1);
-            }
-            if attempt.is_none() {
-                attempt = self.attempts.iter().copied().find(|a| self.model.is_current(*a));
-            }
+            let attempt = self.assign(0, 0).or_else(|| self.assign(0, 1));
+            let attempt = attempt.or_else(|| self.pick_attempt(0));
             if let Some(attempt) = attempt {
-                self.finish(attempt, Ending::Failed(FailureKind::Exit));
+                self.finish(attempt, history::FAILED);
             } else if let Some(due) = self.staging.next_due() {
                 self.now = self.now.max(due);
             } else {
@@ -316,65 +244,21 @@ impl Bench {
         self.now = time;
     }
 
-    pub(crate) fn open_jobs(&self) -> usize {
-        self.model.jobs.values().filter(|job| job.end.is_none()).count()
-    }
-
     pub(crate) fn retry_counts(&self) -> Vec<(Lsn, u32)> {
         let known = self.model.jobs.keys().filter_map(|job| self.staging.job(*job));
         known.map(|row| (row.job, row.retry_count)).collect()
     }
 
-    /// The views say what the model says, of every job there ever was.
-    fn compare(&self) {
-        assert_eq!(self.staging.digest(), self.published.views.digest());
-        for (job, known) in &self.model.jobs {
-            let row = self.staging.job(*job);
-            assert_eq!(row.as_ref().map(|row| row.state), self.model.state(*job), "job {job}");
-            assert_eq!(self.staging.is_retired(*job), known.retired);
-            let Some(row) = row else { continue };
-            assert_eq!(row.retry_count, known.retries, "retries of job {job}");
-            assert_eq!(row.priority, known.priority, "priority of job {job}");
-            assert_eq!(row.execution, known.execution, "execution of job {job}");
-        }
-        for worker in 0..WORKERS {
-            for action in 0..3 {
-                self.compare_newest(worker, action);
-            }
-        }
+    /// Calls `act` with who asks for work.
+    pub(crate) fn asking<T>(
+        &self,
+        runner: u8,
+        host: u8,
+        act: impl FnOnce(&Asking<'_>, &Command) -> T,
+    ) -> T {
+        let (runner, host) = (history::runner(runner), history::host(host));
+        let command = Command::Assign { runner: runner.clone(), host: host.clone() };
+        let asking = Asking { runner: &runner, host: &host, now: self.now, runners: self.runners };
+        act(&asking, &command)
     }
-
-    fn compare_newest(&self, worker: u8, action: u8) {
-        let pair = (history::worker_id(worker), history::action_id(action));
-        let of = |job: &&Lsn| {
-            let job = &self.model.jobs[*job];
-            !job.retired && self.model.executions[&job.execution].pair == pair
-        };
-        let jobs: Vec<Lsn> = self.model.jobs.keys().filter(of).copied().collect();
-        let cancelled = |job: &&Lsn| self.model.state(**job) == Some(JobState::Cancelled);
-        let expected = match jobs.iter().rev().find(|job| !cancelled(job)) {
-            Some(job) => Newest::Job(*job),
-            None => jobs.last().map_or(Newest::None, |job| Newest::Cancelled(*job)),
-        };
-        assert_eq!(self.published.newest(pair.0, pair.1), expected);
-    }
-}
-
-fn finish(attempt: AttemptRef, ending: Ending) -> Command {
-    let outcome = match ending {
-        Ending::Completed { cacheable } => Outcome::Completed {
-            bytes: 1_000,
-            output: ObjectRef::Inline(ledgerun::domain::Blob(vec![1, 2, 3].into())),
-            cacheable,
-            stderr: None,
-        },
-        Ending::Failed(kind) => Outcome::Failed(Failure {
-            kind,
-            reason: "a reason".into(),
-            exit_code: Some(1),
-            signal: None,
-            stderr: None,
-        }),
-    };
-    Command::FinishAttempt { attempt, outcome, usage: Usage::default() }
 }

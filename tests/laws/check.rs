@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ledgerun::domain::{JobState, Lsn};
+use ledgerun::domain::{JobState, Lsn, QueueId};
 use ledgerun::views::{ExecutionState, Filter, Published};
 
 /// Every page of a list, one after the other.
@@ -53,7 +53,14 @@ pub(crate) fn conservation(published: &Published) {
         let filter = Filter { function: Some(function.to_string()), ..Filter::default() };
         assert_eq!(all_jobs(published, &filter, 100), expected);
     }
-    feed(published);
+    for queue in views.queues(None).map(|row| row.queue) {
+        let of = rows.iter().filter(|row| row.queue == Some(queue));
+        let expected: Vec<Lsn> = of.map(|row| row.job).collect();
+        let filter = Filter { queue: Some(queue), ..Filter::default() };
+        assert_eq!(all_jobs(published, &filter, 3), expected, "jobs of queue {queue}");
+        feed(published, Some(queue));
+    }
+    feed(published, None);
     orders(published);
     for row in &rows {
         assert_eq!(row.state.is_final(), row.ended.is_some());
@@ -65,9 +72,9 @@ pub(crate) fn conservation(published: &Published) {
 
 /// The feed has every ended job once, in the order they ended, and no page splits what ended
 /// together.
-fn feed(published: &Published) {
-    let rows = published.ended(None, Lsn::ZERO, usize::MAX);
-    let jobs = all_jobs(published, &Filter::default(), 100);
+fn feed(published: &Published, queue: Option<QueueId>) {
+    let rows = published.ended(queue, Lsn::ZERO, usize::MAX);
+    let jobs = all_jobs(published, &Filter { queue, ..Filter::default() }, 100);
     let mut expected: Vec<(Lsn, Lsn)> = jobs
         .iter()
         .filter_map(|job| published.views.job(*job).unwrap().ended.map(|ended| (ended, *job)))
@@ -77,7 +84,7 @@ fn feed(published: &Published) {
     let mut since = Lsn::ZERO;
     let mut paged = Vec::new();
     loop {
-        let page = published.ended(None, since, 2);
+        let page = published.ended(queue, since, 2);
         let Some(last) = page.last() else { break };
         since = last.ended;
         assert!(page.len() <= 2 || page[1].ended == last.ended);
@@ -86,7 +93,8 @@ fn feed(published: &Published) {
     assert_eq!(paged, rows);
 }
 
-/// An execution that somebody wants is in exactly one order, and nothing else is in any.
+/// An execution that somebody wants is in exactly one order, and nothing else is in any. Ready ones
+/// stand there once for each party that wants them.
 fn orders(published: &Published) {
     let views = &published.views;
     let open = JobState::ALL.into_iter().filter(|state| !state.is_final());
@@ -97,20 +105,29 @@ fn orders(published: &Published) {
     let (mut ready, mut waiting, mut under_way) = (0, 0, 0);
     for id in &wanted {
         let found = views.execution(*id).unwrap();
-        let position = views.ready_position(*id, usize::MAX);
-        match found.state {
+        let rows: Vec<_> = views.jobs_wanting(*id).map(|job| views.job(job).unwrap()).collect();
+        let parties: BTreeSet<_> = rows.iter().map(|row| row.queue).collect();
+        let stand = match found.state {
             ExecutionState::Ready | ExecutionState::Retracted { .. } => {
-                ready += 1;
-                assert!(position.is_some());
+                ready += parties.len();
+                true
             }
-            ExecutionState::BackingOff { .. } => waiting += 1,
-            ExecutionState::Submitting { .. } | ExecutionState::Running { .. } => under_way += 1,
+            ExecutionState::BackingOff { .. } => {
+                waiting += 1;
+                false
+            }
+            ExecutionState::Submitting { .. } | ExecutionState::Running { .. } => {
+                under_way += 1;
+                false
+            }
             ExecutionState::Completed { .. } | ExecutionState::Ended => {
                 panic!("an open job of an ended execution")
             }
+        };
+        for row in &rows {
+            assert_eq!(views.ready_position(row.job, usize::MAX).is_some(), stand);
         }
-        let top = views.jobs_wanting(*id).map(|job| views.job(job).unwrap().priority).max();
-        assert_eq!(Some(found.priority), top);
+        assert_eq!(Some(found.priority), rows.iter().map(|row| row.priority).max());
     }
     assert_eq!(views.ready_count(), ready);
     assert_eq!(views.waiting_count(), waiting);

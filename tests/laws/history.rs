@@ -12,29 +12,56 @@ use proptest::prelude::*;
 pub(crate) enum Step {
     Register(u8),
     RetireWorker(u8),
-    Submit {
-        target: Target,
-        action: u8,
-        priority: i32,
-        fresh: bool,
-        retries_max: u32,
-    },
+    Submit(Submission),
     Cancel(usize),
     Priority(usize, i32),
     Reschedule(usize),
     Retract(usize),
     Retire(usize),
+    RetireMany(Vec<usize>),
     /// Runner and platform.
     Assign(u8, u8),
     Start(usize),
     Finish(usize, Ending),
     Lose(usize),
+    CreateQueue(Settings),
+    DrainQueue(usize),
+    CancelQueue(usize),
+    /// Somebody may have asked about it as many milliseconds ago.
+    ExpireQueue(usize, u64),
+    RetireQueue(usize),
     /// Reports about every attempt that is no longer current.
     Late,
     /// Milliseconds, sometimes backwards.
     Advance(i64),
     Runners(usize),
-    Restart,
+    /// All that would be handed out if nothing else came.
+    Order,
+    /// The service dies and forgets as many of the last steps.
+    Crash(usize),
+}
+
+/// A number that names what there never was.
+pub(crate) const NOBODY: usize = 63;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Submission {
+    pub(crate) target: Target,
+    pub(crate) action: u8,
+    pub(crate) priority: i32,
+    pub(crate) fresh: bool,
+    pub(crate) retries_max: u32,
+    pub(crate) queue: Option<usize>,
+}
+
+/// Of a queue; times in milliseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) retries_max: Option<u32>,
+    pub(crate) expire_after: Option<u64>,
+    pub(crate) max_running: Option<u32>,
+    /// The service's setting at that time.
+    pub(crate) default_expire_after: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,15 +76,32 @@ pub(crate) enum Ending {
     Failed(FailureKind),
 }
 
-impl Step {
-    /// A plain submission.
-    pub(crate) fn submit(worker: u8, action: u8, priority: i32) -> Self {
+pub(crate) const FAILED: Ending = Ending::Failed(FailureKind::Exit);
+pub(crate) const COMPLETED: Ending = Ending::Completed { cacheable: true };
+
+impl Submission {
+    /// A plain one, outside of queues.
+    pub(crate) const fn plain(worker: u8, action: u8, priority: i32) -> Self {
         let target = Target::Worker(worker);
-        Self::Submit { target, action, priority, fresh: false, retries_max: 3 }
+        Self { target, action, priority, fresh: false, retries_max: 3, queue: None }
+    }
+}
+
+impl Step {
+    /// A plain submission, outside of queues.
+    pub(crate) const fn submit(worker: u8, action: u8, priority: i32) -> Self {
+        Self::Submit(Submission::plain(worker, action, priority))
+    }
+
+    /// A plain submission to the first worker, into a queue.
+    pub(crate) const fn submit_to(queue: usize, action: u8, priority: i32) -> Self {
+        let plain = Submission::plain(0, action, priority);
+        Self::Submit(Submission { queue: Some(queue), ..plain })
     }
 }
 
 pub(crate) const WORKERS: u8 = 3;
+pub(crate) const ACTIONS: u8 = 12;
 
 /// Worker 0 and 1 offer function 0, worker 1 and 2 function 1; worker 2 is for another platform.
 pub(crate) fn worker(ix: u8) -> NewWorker {
@@ -117,50 +161,86 @@ fn ending() -> impl Strategy<Value = Ending> {
     ]
 }
 
+fn priority() -> impl Strategy<Value = i32> {
+    prop_oneof![6 => 1..3_i32, 2 => -1..4_i32, 1 => prop_oneof![Just(i32::MIN), Just(i32::MAX)]]
+}
+
 fn submission() -> impl Strategy<Value = Step> {
     let target = prop_oneof![
+        4 => Just(Target::Worker(0)),
         3 => (0..WORKERS).prop_map(Target::Worker),
         1 => (0..2_u8).prop_map(Target::Function),
     ];
-    (target, 0..3_u8, -1..4_i32, prop::bool::weighted(0.15), 0..3_u32).prop_map(
-        |(target, action, priority, fresh, retries_max)| Step::Submit {
-            target,
-            action,
-            priority,
-            fresh,
-            retries_max,
+    // Some that are shared often, and many that are not.
+    let action = prop_oneof![1 => 0..3_u8, 2 => 0..ACTIONS];
+    let queue = prop::option::weighted(0.8, 0..NOBODY + 1);
+    let fresh = prop::bool::weighted(0.15);
+    (target, action, priority(), fresh, 0..3_u32, queue).prop_map(
+        |(target, action, priority, fresh, retries_max, queue)| {
+            Step::Submit(Submission { target, action, priority, fresh, retries_max, queue })
         },
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let any = 0..64_usize;
+fn settings() -> impl Strategy<Value = Settings> {
+    let time = || prop::option::of(prop_oneof![1 => Just(0_u64), 6 => 1..4_000_u64]);
+    let running = prop::option::of(0..3_u32);
+    (prop::option::of(0..3_u32), time(), running, time()).prop_map(
+        |(retries_max, expire_after, max_running, default_expire_after)| Settings {
+            retries_max,
+            expire_after,
+            max_running,
+            default_expire_after,
+        },
+    )
+}
+
+/// What happens to jobs and attempts.
+fn work() -> impl Strategy<Value = Step> {
+    let any = 0..NOBODY + 1;
     prop_oneof![
-        2 => (0..WORKERS).prop_map(Step::Register),
-        1 => (0..WORKERS).prop_map(Step::RetireWorker),
-        12 => submission(),
+        16 => submission(),
         2 => any.clone().prop_map(Step::Cancel),
-        1 => (any.clone(), -1..4_i32).prop_map(|(job, priority)| Step::Priority(job, priority)),
+        2 => (any.clone(), priority()).prop_map(|(job, priority)| Step::Priority(job, priority)),
         2 => any.clone().prop_map(Step::Reschedule),
         2 => any.clone().prop_map(Step::Retract),
-        2 => any.clone().prop_map(Step::Retire),
-        8 => (0..2_u8, prop::bool::weighted(0.2)).prop_map(|(runner, other)| {
+        1 => any.clone().prop_map(Step::Retire),
+        1 => prop::collection::vec(any.clone(), 0..20).prop_map(Step::RetireMany),
+        8 => (0..2_u8, prop::bool::weighted(0.15)).prop_map(|(runner, other)| {
             Step::Assign(runner, u8::from(other))
         }),
         3 => any.clone().prop_map(Step::Start),
-        7 => (any.clone(), ending()).prop_map(|(attempt, end)| Step::Finish(attempt, end)),
+        6 => (any.clone(), ending()).prop_map(|(attempt, end)| Step::Finish(attempt, end)),
         1 => any.prop_map(Step::Lose),
         1 => Just(Step::Late),
-        3 => (-50..2_000_i64).prop_map(Step::Advance),
-        1 => (1..3_usize).prop_map(Step::Runners),
-        1 => Just(Step::Restart),
     ]
 }
 
-/// A history that begins with two workers, so that something can happen.
+/// What happens to queues, and around.
+fn surroundings() -> impl Strategy<Value = Step> {
+    let any = 0..NOBODY + 1;
+    prop_oneof![
+        2 => (0..WORKERS).prop_map(Step::Register),
+        1 => (0..WORKERS).prop_map(Step::RetireWorker),
+        3 => settings().prop_map(Step::CreateQueue),
+        2 => any.clone().prop_map(Step::DrainQueue),
+        2 => any.clone().prop_map(Step::CancelQueue),
+        3 => (any.clone(), 0..5_000_u64).prop_map(|(queue, ago)| Step::ExpireQueue(queue, ago)),
+        2 => any.prop_map(Step::RetireQueue),
+        4 => (-50..2_000_i64).prop_map(Step::Advance),
+        1 => (1..3_usize).prop_map(Step::Runners),
+        1 => Just(Step::Order),
+        1 => (0..5_usize).prop_map(Step::Crash),
+    ]
+}
+
+/// A history that begins with two workers and up to six queues, so that something can happen.
 pub(crate) fn history(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), len).prop_map(|steps| {
+    let queues = prop::collection::vec(settings().prop_map(Step::CreateQueue), 0..7);
+    let steps = prop::collection::vec(prop_oneof![3 => work(), 1 => surroundings()], len);
+    (queues, steps).prop_map(|(queues, steps)| {
         let mut all = vec![Step::Register(0), Step::Register(2)];
+        all.extend(queues);
         all.extend(steps);
         all
     })

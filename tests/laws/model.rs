@@ -1,19 +1,27 @@
-//! The semantics of jobs, told naively: lists and loops, no events, no indexes.
+//! The semantics of jobs and queues, told naively: lists and loops, no events, no indexes.
 
 use std::collections::BTreeMap;
 
 use ledgerun::domain::{
-    ActionId, AttemptRef, Host, JobState, Lsn, RunnerName, Timestamp, WorkerId,
+    ActionId, AttemptRef, Host, JobState, Lsn, Millis, QueueId, QueueState, RunnerName, Timestamp,
+    WorkerId,
 };
+use ledgerun::views::QueueCounts;
+
+use super::turns::Turn;
+
+/// Who takes turns: a queue, or all jobs outside of queues.
+pub(crate) type Party = Option<QueueId>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) execution: Lsn,
+    pub(crate) queue: Party,
     pub(crate) priority: i32,
     pub(crate) retries: u32,
     pub(crate) retries_max: u32,
-    /// Set once it has ended.
-    pub(crate) end: Option<JobState>,
+    /// Set once it has ended: how, and by which record.
+    pub(crate) end: Option<(JobState, Lsn)>,
     pub(crate) retired: bool,
 }
 
@@ -34,6 +42,8 @@ pub(crate) struct Execution {
     pub(crate) host: Host,
     pub(crate) attempts: u32,
     pub(crate) phase: Phase,
+    /// Whose turn the newest attempt was.
+    pub(crate) account: Party,
 }
 
 impl Execution {
@@ -46,11 +56,25 @@ impl Execution {
     }
 }
 
-/// Everything that was ever submitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    /// Never complete: that follows from the jobs of one that drains.
+    pub(crate) stage: QueueState,
+    pub(crate) retries_max: Option<u32>,
+    pub(crate) expire_after: Option<Millis>,
+    pub(crate) max_running: Option<u32>,
+    pub(crate) idle_since: Timestamp,
+    pub(crate) forgotten: bool,
+}
+
+/// Everything that was ever submitted or made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) jobs: BTreeMap<Lsn, Job>,
     pub(crate) executions: BTreeMap<Lsn, Execution>,
+    pub(crate) queues: BTreeMap<QueueId, Queue>,
+    /// Every assignment.
+    pub(crate) turns: Vec<Turn>,
     /// Registered workers in the order of their newest registration.
     pub(crate) workers: Vec<(WorkerId, Host, Vec<String>)>,
 }
@@ -58,13 +82,20 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn state(&self, job: Lsn) -> Option<JobState> {
         let job = self.jobs.get(&job).filter(|job| !job.retired)?;
-        Some(job.end.unwrap_or_else(|| match self.executions[&job.execution].phase {
+        Some(self.state_of(job))
+    }
+
+    fn state_of(&self, job: &Job) -> JobState {
+        if let Some((end, _)) = job.end {
+            return end;
+        }
+        match self.executions[&job.execution].phase {
             Phase::Ready | Phase::Waits(_) => JobState::Pending,
             Phase::Retracted(_) => JobState::Retracted,
             Phase::Submitting(_) => JobState::Submitting,
             Phase::Running(_) => JobState::Running,
             Phase::Completed(_) | Phase::Ended => panic!("an open job of an ended execution"),
-        }))
+        }
     }
 
     pub(crate) fn wanting(&self, execution: Lsn) -> Vec<Lsn> {
@@ -105,33 +136,8 @@ impl Model {
 
     pub(crate) fn open(&mut self, lsn: Lsn, pair: (WorkerId, ActionId)) {
         let (_, host, _) = self.workers.iter().find(|(id, ..)| *id == pair.0).unwrap().clone();
-        self.executions.insert(lsn, Execution { pair, host, attempts: 0, phase: Phase::Ready });
-    }
-
-    /// Priority of an execution: the highest of those who want it.
-    pub(crate) fn priority(&self, execution: Lsn) -> i32 {
-        self.wanting(execution).iter().map(|job| self.jobs[job].priority).max().unwrap()
-    }
-
-    /// Which execution is to run next: the most urgent, then the oldest.
-    pub(crate) fn next(
-        &self,
-        runner: &RunnerName,
-        host: &Host,
-        now: Timestamp,
-        runners: usize,
-    ) -> Option<Lsn> {
-        let fits = |(_, execution): &(&Lsn, &Execution)| {
-            execution.host == *host
-                && match &execution.phase {
-                    Phase::Ready => true,
-                    Phase::Waits(until) => *until <= now,
-                    Phase::Retracted(avoid) => runners == 1 || avoid.as_ref() != Some(runner),
-                    _ => false,
-                }
-        };
-        let all = self.executions.iter().filter(fits).map(|(lsn, _)| *lsn);
-        all.min_by_key(|lsn| (std::cmp::Reverse(self.priority(*lsn)), *lsn))
+        let execution = Execution { pair, host, attempts: 0, phase: Phase::Ready, account: None };
+        self.executions.insert(lsn, execution);
     }
 
     pub(crate) fn is_current(&self, attempt: AttemptRef) -> bool {
@@ -140,37 +146,99 @@ impl Model {
         })
     }
 
-    pub(crate) fn cancel(&mut self, job: Lsn) {
-        let execution = self.jobs[&job].execution;
-        self.jobs.get_mut(&job).unwrap().end = Some(JobState::Cancelled);
-        if self.wanting(execution).is_empty() {
-            self.executions.get_mut(&execution).unwrap().phase = Phase::Ended;
+    /// A job ends by the record `by`, which is written at `at`.
+    pub(crate) fn end(&mut self, job: Lsn, end: JobState, by: Lsn, at: Timestamp) {
+        let job = self.jobs.get_mut(&job).unwrap();
+        job.end = Some((end, by));
+        if let Some(queue) = job.queue {
+            self.queues.get_mut(&queue).unwrap().idle_since = at;
         }
     }
 
-    pub(crate) fn end_all(&mut self, execution: Lsn, end: JobState, phase: Phase) {
-        for job in self.wanting(execution) {
-            self.jobs.get_mut(&job).unwrap().end = Some(end);
+    /// These jobs are cancelled; what nobody wants any more ends.
+    pub(crate) fn cancel(&mut self, jobs: &[Lsn], by: Lsn, at: Timestamp) {
+        for job in jobs {
+            self.end(*job, JobState::Cancelled, by, at);
         }
-        self.executions.get_mut(&execution).unwrap().phase = phase;
-    }
-
-    /// Each job by its own limit: those with retries left share the next try, the others end.
-    /// Returns whether anybody tries again.
-    pub(crate) fn fail(&mut self, execution: Lsn, end: JobState, retryable: bool) -> bool {
-        let mut again = false;
-        for job in self.wanting(execution) {
-            let job = self.jobs.get_mut(&job).unwrap();
-            if retryable && job.retries < job.retries_max {
-                job.retries += 1;
-                again = true;
-            } else {
-                job.end = Some(end);
+        for job in jobs {
+            let execution = self.jobs[job].execution;
+            if self.wanting(execution).is_empty() {
+                self.executions.get_mut(&execution).unwrap().phase = Phase::Ended;
             }
         }
-        if !again {
-            self.executions.get_mut(&execution).unwrap().phase = Phase::Ended;
+    }
+
+    /// Everybody who wants the execution ends with it.
+    pub(crate) fn end_all(&mut self, id: Lsn, end: JobState, phase: Phase, by: Lsn, at: Timestamp) {
+        for job in self.wanting(id) {
+            self.end(job, end, by, at);
         }
-        again
+        self.executions.get_mut(&id).unwrap().phase = phase;
+    }
+
+    /// An attempt failed in a way that may be tried again. Each job by its own limit: returns
+    /// those that share the next try and those that have none left.
+    pub(crate) fn sorted_by_retries(&self, execution: Lsn) -> (Vec<Lsn>, Vec<Lsn>) {
+        let has_more = |job: &Lsn| self.jobs[job].retries < self.jobs[job].retries_max;
+        self.wanting(execution).into_iter().partition(has_more)
+    }
+
+    pub(crate) fn queue(&self, id: QueueId) -> Option<&Queue> {
+        self.queues.get(&id).filter(|queue| !queue.forgotten)
+    }
+
+    /// Jobs of a queue that have not ended, oldest first.
+    pub(crate) fn open_in(&self, queue: QueueId) -> Vec<Lsn> {
+        let open =
+            self.jobs.iter().filter(|(_, job)| job.queue == Some(queue) && job.end.is_none());
+        open.map(|(lsn, _)| *lsn).collect()
+    }
+
+    /// Jobs of a queue that are not retired.
+    pub(crate) fn held_in(&self, queue: QueueId) -> usize {
+        self.jobs.values().filter(|job| job.queue == Some(queue) && !job.retired).count()
+    }
+
+    pub(crate) fn queue_state(&self, id: QueueId) -> Option<QueueState> {
+        let queue = self.queue(id)?;
+        let drained = queue.stage == QueueState::Draining && self.open_in(id).is_empty();
+        Some(if drained { QueueState::Complete } else { queue.stage })
+    }
+
+    /// When a queue expires unless something happens in it.
+    pub(crate) fn expiry(&self, id: QueueId) -> Option<Timestamp> {
+        let queue = self.queue(id)?;
+        let idle = queue.stage == QueueState::Active && self.open_in(id).is_empty();
+        queue.expire_after.filter(|_| idle).map(|time| queue.idle_since.after(time))
+    }
+
+    /// Each job of a queue counted once, retired ones too.
+    pub(crate) fn counts(&self, queue: QueueId) -> QueueCounts {
+        let mut counts = QueueCounts::default();
+        for job in self.jobs.values().filter(|job| job.queue == Some(queue)) {
+            *match self.state_of(job) {
+                JobState::Pending | JobState::Retracted => &mut counts.queued,
+                JobState::Submitting | JobState::Running => &mut counts.running,
+                JobState::Completed => &mut counts.completed,
+                JobState::Failed => &mut counts.failed,
+                JobState::Abandoned => &mut counts.abandoned,
+                JobState::Cancelled => &mut counts.cancelled,
+            } += 1;
+        }
+        counts
+    }
+
+    /// Jobs that ended and are not retired, with the record that ended them, in that order; all,
+    /// or those of one queue.
+    pub(crate) fn feed(&self, queue: Option<QueueId>) -> Vec<(Lsn, Lsn, JobState)> {
+        let of = |job: &&Job| !job.retired && (queue.is_none() || job.queue == queue);
+        let mut feed: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| of(job))
+            .filter_map(|(lsn, job)| job.end.map(|(end, by)| (by, *lsn, end)))
+            .collect();
+        feed.sort_unstable_by_key(|(by, job, _)| (*by, *job));
+        feed
     }
 }

@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use ledgerun::decide::{Facts, Policy, decide};
 use ledgerun::domain::event::{
-    GAVE_UP_LEN_MAX, REASON_BYTES_MAX, SANDBOX_BYTES_MAX, TAIL_INLINE_BYTES_MAX,
+    GAVE_UP_LEN_MAX, REASON_BYTES_MAX, RETIRED_LEN_MAX, SANDBOX_BYTES_MAX, TAIL_INLINE_BYTES_MAX,
 };
 use ledgerun::domain::object::INLINE_BYTES_MAX;
 use ledgerun::domain::worker::{FUNCTIONS_MAX, NAME_BYTES_MAX};
 use ledgerun::domain::{
     ActionId, AttemptNo, AttemptRef, Blob, Cause, Command, Event, Failure, FailureKind, Function,
-    Guid, Host, Lsn, NewJob, NewQueue, NewWorker, ObjectId, ObjectRef, Outcome, QueueId, Record,
-    Rejection, Run, RunnerName, Tail, Target, Timestamp, Usage, WorkerId,
+    Guid, Host, Lsn, Millis, NewJob, NewQueue, NewWorker, ObjectId, ObjectRef, Outcome, QueueId,
+    Record, Rejection, Run, RunnerName, Tail, Target, Timestamp, TokenHash, Usage, WorkerId,
 };
 use ledgerun::eventlog::codec::{Chain, Encoder};
 use ledgerun::views::Views;
 
 use crate::kinds::{KINDS, kind};
+use crate::plant::Plant;
 
 /// What a value may take; the rest of a record's limit is for fields to come.
 const VALUE_BYTES_MAX: usize = 4_000;
@@ -68,6 +69,18 @@ fn new_job() -> NewJob {
     }
 }
 
+/// The largest queue: every field at its limit.
+fn new_queue() -> NewQueue {
+    NewQueue {
+        token: Some(TokenHash([255; 32])),
+        name: Some(name(NAME_BYTES_MAX)),
+        metadata: Some(Blob(vec![0xff; INLINE_BYTES_MAX].into())),
+        retries_max: Some(u32::MAX),
+        expire_after: Some(Millis(u64::MAX)),
+        max_running: Some(u32::MAX),
+    }
+}
+
 /// Accepts a command, and folds what it leads to.
 fn accept(views: &mut Views, command: &Command) -> Vec<Event> {
     let decision = decide(views, command, &facts()).unwrap();
@@ -82,7 +95,7 @@ fn accept(views: &mut Views, command: &Command) -> Vec<Event> {
 fn running() -> (Views, AttemptRef, Vec<Event>) {
     let mut views = Views::default();
     let mut events = accept(&mut views, &Command::RegisterWorker(new_worker(FUNCTIONS_MAX)));
-    events.extend(accept(&mut views, &Command::CreateQueue(NewQueue::default())));
+    events.extend(accept(&mut views, &Command::CreateQueue(new_queue())));
     events.extend(accept(&mut views, &Command::SubmitJob(new_job())));
     let runner = RunnerName(name(NAME_BYTES_MAX).into());
     let host = Host::Other(name(NAME_BYTES_MAX));
@@ -141,6 +154,38 @@ fn largest() -> Vec<Event> {
         Event::JobRetired { job: LAST },
         Event::JobsGaveUp { execution: LAST, abandoned: true, jobs: vec![LAST; GAVE_UP_LEN_MAX] },
         Event::AttemptLost { execution: LAST, attempt: LAST_ATTEMPT },
+        Event::JobsRetired { jobs: vec![LAST; RETIRED_LEN_MAX] },
+    ]);
+    let queue = QueueId::new(u32::MAX).unwrap();
+    // As the rules made them, but with the longest number.
+    events.extend(events.clone().into_iter().filter_map(|event| match event {
+        Event::QueueCreated {
+            token,
+            name,
+            metadata,
+            retries_max,
+            expire_after,
+            max_running,
+            ..
+        } => Some(Event::QueueCreated {
+            queue,
+            token,
+            name,
+            metadata,
+            retries_max,
+            expire_after,
+            max_running,
+        }),
+        Event::AttemptAssigned { execution, attempt, runner, .. } => {
+            Some(Event::AttemptAssigned { execution, attempt, runner, queue: Some(queue) })
+        }
+        _ => None,
+    }));
+    events.extend([
+        Event::QueueDrained { queue },
+        Event::QueueCancelled { queue },
+        Event::QueueExpired { queue },
+        Event::QueueRetired { queue },
     ]);
     events
 }
@@ -197,7 +242,14 @@ fn what_does_not_fit_is_refused() {
         change(&mut new);
         Command::SubmitJob(new)
     };
+    let queue = |change: fn(&mut NewQueue)| {
+        let mut new = new_queue();
+        change(&mut new);
+        Command::CreateQueue(new)
+    };
     let commands = [
+        queue(|new| new.name = Some(name(NAME_BYTES_MAX + 2))),
+        queue(|new| new.metadata = Some(Blob(vec![1; INLINE_BYTES_MAX + 1].into()))),
         worker(|new| new.name.push('x')),
         worker(|new| new.host = Host::Other(name(NAME_BYTES_MAX + 2))),
         worker(|new| new.functions[0].name.push('x')),
@@ -221,10 +273,11 @@ fn what_does_not_fit_is_refused() {
 fn jobs_that_give_up_are_split_over_records() {
     let mut views = Views::default();
     accept(&mut views, &Command::RegisterWorker(new_worker(1)));
+    let new = NewJob { queue: None, ..new_job() };
     for number in 0..2 * GAVE_UP_LEN_MAX + 2 {
         let policy = Policy { retries_max_default: u32::from(number == 7), ..Policy::default() };
         let facts = Facts { policy, ..facts() };
-        let decision = decide(&views, &Command::SubmitJob(new_job()), &facts).unwrap();
+        let decision = decide(&views, &Command::SubmitJob(new.clone()), &facts).unwrap();
         let record = views.stamp(facts.now, cause(), decision.events[0].clone());
         views.apply(&record).unwrap();
     }
@@ -242,4 +295,26 @@ fn jobs_that_give_up_are_split_over_records() {
     assert_eq!(lengths, [GAVE_UP_LEN_MAX, GAVE_UP_LEN_MAX, 1]);
     assert!(matches!(events.last(), Some(Event::AttemptFinished { retry_at: Some(_), .. })));
     assert_eq!(views.jobs_wanting(attempt.execution).count(), 1);
+}
+
+/// Results that are let go together take as many records as they need, each job once.
+#[test]
+fn jobs_that_are_retired_are_split_over_records() {
+    let mut plant = Plant::new();
+    let queue = plant.queue(None);
+    let count = 2 * RETIRED_LEN_MAX + 1;
+    let mut jobs: Vec<Lsn> =
+        (0..count).map(|number| plant.submit(Some(queue), number as u32, 2)).collect();
+    plant.execute(&Command::CancelQueue { queue });
+    jobs.extend(jobs.clone());
+    let (events, _) = plant.execute(&Command::RetireJobs { jobs });
+    let lengths: Vec<usize> = events
+        .iter()
+        .map(|event| match event {
+            Event::JobsRetired { jobs } => jobs.len(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(lengths, [RETIRED_LEN_MAX, RETIRED_LEN_MAX, 1]);
+    assert_eq!(plant.published.views.queue(queue).unwrap().held, 0);
 }

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use ledgerun::domain::FailureKind;
 
 use super::bench::Bench;
-use super::history::{Ending, Step, Target};
+use super::history::{Ending, Settings, Step, Submission, Target};
 
 const FAIL: Step = Step::Finish(0, Ending::Failed(FailureKind::Exit));
 const COMPLETE: Step = Step::Finish(0, Ending::Completed { cacheable: true });
 const ASSIGN: Step = Step::Assign(0, 0);
 
 /// A submission of the first action to the first worker with this many retries.
-fn shared(retries_max: u32, priority: i32) -> Step {
-    Step::Submit { target: Target::Worker(0), action: 0, priority, fresh: false, retries_max }
+const fn shared(retries_max: u32, priority: i32) -> Step {
+    Step::Submit(Submission { retries_max, ..Submission::plain(0, 0, priority) })
 }
 
 /// Each step with its events, then the whole state.
@@ -21,15 +21,15 @@ fn tell(steps: &[Step]) -> String {
     let mut bench = Bench::new();
     let mut text = String::new();
     for step in steps {
-        let before = bench.log().len();
+        let before = bench.log.len();
         bench.step(step);
         writeln!(text, "{step:?}").unwrap();
-        for record in &bench.log()[before..] {
+        for record in &bench.log[before..] {
             let event = serde_json::to_string(&record.event).unwrap();
             writeln!(text, "  {} after {}: {event}", record.lsn, record.prev).unwrap();
         }
     }
-    write!(text, "\n{}", bench.staging()).unwrap();
+    write!(text, "\n{}", bench.staging).unwrap();
     text
 }
 
@@ -115,7 +115,7 @@ fn a_restart_loses_attempts_and_nothing_else() {
         ASSIGN,
         Step::Start(0),
         ASSIGN,
-        Step::Restart,
+        Step::Crash(0),
         Step::Late,
         ASSIGN,
     ]));
@@ -139,12 +139,9 @@ fn the_most_urgent_then_the_oldest_runs_first() {
 
 #[test]
 fn the_newest_registered_worker_gets_the_function() {
-    let submit = |action| Step::Submit {
-        target: Target::Function(0),
-        action,
-        priority: 2,
-        fresh: false,
-        retries_max: 3,
+    let submit = |action| {
+        let target = Target::Function(0);
+        Step::Submit(Submission { target, ..Submission::plain(0, action, 2) })
     };
     insta::assert_snapshot!(tell(&[
         Step::Register(0),
@@ -175,13 +172,8 @@ fn a_lost_input_ends_at_once_and_may_be_rescheduled() {
 
 #[test]
 fn a_fresh_run_is_what_others_join() {
-    let fresh = Step::Submit {
-        target: Target::Worker(0),
-        action: 0,
-        priority: 2,
-        fresh: true,
-        retries_max: 0,
-    };
+    let plain = Submission::plain(0, 0, 2);
+    let fresh = Step::Submit(Submission { fresh: true, retries_max: 0, ..plain });
     insta::assert_snapshot!(tell(&[
         Step::Register(0),
         shared(3, 2),
@@ -192,5 +184,96 @@ fn a_fresh_run_is_what_others_join() {
         ASSIGN,
         Step::Finish(0, Ending::Completed { cacheable: false }),
         shared(3, 2),
+    ]));
+}
+
+const QUEUE: Settings = Settings {
+    retries_max: None,
+    expire_after: None,
+    max_running: None,
+    default_expire_after: None,
+};
+
+/// It is drained, its job goes on to its end and through a retry, and then it is complete; when its
+/// result is let go, it is forgotten.
+#[test]
+fn a_queue_is_drained_and_forgotten() {
+    insta::assert_snapshot!(tell(&[
+        Step::Register(0),
+        Step::CreateQueue(Settings { retries_max: Some(1), ..QUEUE }),
+        Step::submit_to(0, 0, 2),
+        ASSIGN,
+        Step::DrainQueue(0),
+        Step::submit_to(0, 1, 2),
+        FAIL,
+        Step::Advance(60_000),
+        ASSIGN,
+        COMPLETE,
+        Step::RetireQueue(0),
+        Step::RetireMany(vec![0]),
+        Step::RetireQueue(0),
+        Step::submit_to(0, 1, 2),
+    ]));
+}
+
+/// What the other queue wants goes on, on the account of the one that is gone.
+#[test]
+fn a_queue_is_cancelled_under_another() {
+    insta::assert_snapshot!(tell(&[
+        Step::Register(0),
+        Step::CreateQueue(QUEUE),
+        Step::CreateQueue(QUEUE),
+        Step::submit_to(0, 0, 2),
+        Step::submit_to(0, 1, 2),
+        Step::submit_to(0, 2, 2),
+        Step::submit_to(1, 0, 1),
+        ASSIGN,
+        ASSIGN,
+        Step::CancelQueue(0),
+        Step::Late,
+        COMPLETE,
+    ]));
+}
+
+/// A job and a request each begin its time anew.
+#[test]
+fn an_idle_queue_expires() {
+    insta::assert_snapshot!(tell(&[
+        Step::Register(0),
+        Step::CreateQueue(Settings { expire_after: Some(1_000), ..QUEUE }),
+        Step::Advance(999),
+        Step::ExpireQueue(0, 5_000),
+        Step::submit_to(0, 0, 2),
+        Step::Advance(1_000),
+        Step::ExpireQueue(0, 5_000),
+        Step::Cancel(0),
+        Step::Advance(1_000),
+        Step::ExpireQueue(0, 500),
+        Step::ExpireQueue(0, 1_000),
+        Step::submit_to(0, 0, 2),
+        Step::DrainQueue(0),
+    ]));
+}
+
+/// Two queues and the jobs outside take turns; the limit of one lets the others go first.
+#[test]
+fn queues_take_turns() {
+    insta::assert_snapshot!(tell(&[
+        Step::Register(0),
+        Step::CreateQueue(Settings { max_running: Some(1), ..QUEUE }),
+        Step::CreateQueue(QUEUE),
+        Step::submit_to(0, 0, 2),
+        Step::submit_to(0, 1, 2),
+        Step::submit_to(0, 2, 3),
+        Step::submit_to(1, 3, 2),
+        Step::submit_to(1, 4, 2),
+        Step::submit(0, 5, 2),
+        ASSIGN,
+        ASSIGN,
+        ASSIGN,
+        COMPLETE,
+        ASSIGN,
+        ASSIGN,
+        ASSIGN,
     ]));
 }
