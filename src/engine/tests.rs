@@ -16,11 +16,14 @@ use crate::eventlog::{self, EventLog, LogReader, MemoryLog};
 use crate::runner::{Launch, Report, Reports, Runner};
 use crate::views::Published;
 
+mod queues;
+
 /// Completes every attempt at once, or, when told to, never reports.
 struct InstantRunner {
     reports: Box<dyn Reports>,
     reports_ends: bool,
     launched: Mutex<Vec<AttemptRef>>,
+    killed: Mutex<Vec<AttemptRef>>,
 }
 
 impl Runner for InstantRunner {
@@ -47,7 +50,9 @@ impl Runner for InstantRunner {
         }
     }
 
-    fn kill(&self, _attempt: AttemptRef) {}
+    fn kill(&self, attempt: AttemptRef) {
+        self.killed.lock().unwrap().push(attempt);
+    }
 
     fn stop(&self, _grace: Duration) {}
 }
@@ -68,8 +73,12 @@ fn open(log: impl EventLog + 'static, records: &[Record], reports_ends: bool) ->
         published.apply(record).unwrap();
     }
     let reports = Box::new(boot.handle());
-    let runner =
-        Arc::new(InstantRunner { reports, reports_ends, launched: Mutex::new(Vec::new()) });
+    let runner = Arc::new(InstantRunner {
+        reports,
+        reports_ends,
+        launched: Mutex::default(),
+        killed: Mutex::default(),
+    });
     let parts = Parts {
         options: Options::default(),
         log: Box::new(log),
