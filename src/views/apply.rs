@@ -160,7 +160,7 @@ impl Views {
         });
         self.queues.open(party, job);
         self.count_open(execution, true);
-        self.settle_priority(execution);
+        self.raise_priority(execution, priority);
     }
 
     fn count_open(&mut self, execution: Lsn, more: bool) {
@@ -194,9 +194,27 @@ impl Views {
         }
     }
 
-    /// Gives an execution the highest priority of those who want it. Nobody: unchanged.
+    /// Somebody wants an execution with this priority now.
+    pub(super) fn raise_priority(&mut self, id: Lsn, priority: i32) {
+        if let Some(execution) = self.executions.get_mut(id) {
+            execution.priority = execution.priority.max(priority);
+        }
+    }
+
+    /// Gives an execution the highest priority of those who still want it, which is not above what
+    /// it has. Nobody: unchanged.
     pub(super) fn settle_priority(&mut self, id: Lsn) {
-        let top = self.places(id).map(|(_, (_, Reverse(priority)), _)| priority).max();
+        let Some(current) = self.executions.get(id).map(|execution| execution.priority) else {
+            return;
+        };
+        let mut top = None;
+        for (_, (_, Reverse(priority)), _) in self.places(id) {
+            top = top.max(Some(priority));
+            // With many queues all of them are looked at only when the highest goes.
+            if priority == current {
+                break;
+            }
+        }
         if let (Some(top), Some(execution)) = (top, self.executions.get_mut(id)) {
             execution.priority = top;
         }

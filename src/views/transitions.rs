@@ -235,6 +235,7 @@ impl Views {
             found.priority = priority;
             found.tail = lsn;
         }
+        self.raise_priority(execution, priority);
         self.settle_priority(execution);
         Ok(())
     }
