@@ -23,6 +23,18 @@ pub trait Entropy: Send + Sync {
     }
 }
 
+/// The operating system's generator gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random numbers")]
+pub struct NoEntropy(#[source] rand::rngs::SysError);
+
+/// A secret that nobody can guess, straight from the operating system.
+pub fn secret<const N: usize>() -> Result<[u8; N], NoEntropy> {
+    let mut bytes = [0; N];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes).map_err(NoEntropy)?;
+    Ok(bytes)
+}
+
 /// The operating system's clock and generator.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;

@@ -353,6 +353,7 @@ fn http_config(
         hosts: args.allowed_host.iter().cloned().collect(),
         data_dir: Some(dir.root().to_owned()),
         runners: runners.into_iter().collect(),
+        retries_max: policy(args).retries_max_default,
         shutdown_grace: grace,
         ..standard
     }

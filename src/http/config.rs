@@ -36,6 +36,8 @@ pub struct HttpConfig {
     pub data_dir: Option<PathBuf>,
     /// Shown in `/compute/sysinfo`.
     pub runners: Vec<RunnerSummary>,
+    /// How many retries a job has unless its queue says otherwise. Shown with queues.
+    pub retries_max: u32,
     /// How long open requests may take to finish when the service stops.
     pub shutdown_grace: Duration,
 }
@@ -90,6 +92,7 @@ impl Default for HttpConfig {
             access_token: None,
             data_dir: None,
             runners: Vec::new(),
+            retries_max: 3,
             shutdown_grace: Duration::from_secs(10),
         }
     }

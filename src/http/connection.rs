@@ -18,7 +18,7 @@ use warp::Filter as _;
 use warp::reply::Response;
 
 use super::request::Head;
-use super::{App, HttpConfig, ROUTES, body, dispatch, guard, router, upload};
+use super::{App, HttpConfig, ROUTES, body, dispatch, ends, guard, router, upload};
 use crate::clock::{Clock as _, System, monotonic};
 use crate::engine::Handle;
 
@@ -45,18 +45,19 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let app = Arc::new(App {
-        engine,
         chunks,
         router: router::Router::new(ROUTES),
         guard: guard::Guard::new(&config),
         budget: body::Budget::new(config.buffered_bytes_max),
         uploads: Arc::new(Semaphore::new(upload::places(config.upload_bytes_max))),
         heavy: Arc::new(Semaphore::new(1)),
+        ends: ends::Ends::follow(&engine, &stopping),
         held: AtomicUsize::new(0),
         started_at: System.now(),
         started: monotonic(),
         stopping,
         config,
+        engine,
     });
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(app.config.connections_max));

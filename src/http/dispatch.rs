@@ -11,8 +11,9 @@ use warp::reply::Response;
 use super::body::Body;
 use super::error::Error;
 use super::request::{Head, Request, cause};
-use super::router::{Found, Route, is_engine_post};
+use super::router::{Found, QueueName, Route, is_engine_post};
 use super::{App, respond};
+use crate::domain::{QueueId, QueueToken, Rejection, TokenHash};
 use crate::engine::{self, Status};
 
 /// Answers one request.
@@ -33,7 +34,7 @@ where
     headers.entry(respond::LSN).or_insert_with(|| HeaderValue::from(lsn.0));
     tracing::debug!(
         method = %head.method,
-        path = head.uri.path(),
+        path = shown(head.uri.path()),
         peer = %head.peer,
         session = cause.session.map(tracing::field::display),
         request = cause.request,
@@ -65,14 +66,61 @@ where
     if !answers_while_starting(route) && app.engine.status() == Status::Starting {
         return Err(engine::Error::Starting.into());
     }
-    let request = Request { app: app.clone(), head: head.clone(), params, body, cause };
+    let scope = scope(app, params.queue)?;
+    // As long as this is being answered, the queue is not idle.
+    let _attendance = scope.map(|queue| app.engine.attend(queue));
+    let request = Request { app: app.clone(), head: head.clone(), params, scope, body, cause };
     // A panic is a defect, but one request's: the connection and its neighbours go on.
     let caught = AssertUnwindSafe((route.handler)(request)).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(Error::Internal("a handler failed".into())))
+}
+
+/// The queue that a path is below. A token that leads nowhere costs what one that leads to a queue
+/// does: a hash, and a look-up of it.
+fn scope(app: &App, name: Option<QueueName>) -> Result<Option<QueueId>, Error> {
+    let found = match name {
+        None => return Ok(None),
+        Some(QueueName::Number(number)) => {
+            let number = number.ok_or(Error::NoSuchQueue)?;
+            let known = app.engine.read(|published| published.views.queue_state(number).is_some());
+            known.then_some(number).ok_or(Rejection::UnknownQueue(number))?
+        }
+        Some(QueueName::Token(token)) => {
+            let hash = TokenHash::of(&token);
+            let found = app.engine.read(|published| published.views.queue_of_token(&hash));
+            found.ok_or(Error::NoSuchQueue)?
+        }
+    };
+    Ok(Some(found))
+}
+
+/// The path as it may be written down: without the token of a queue, which is a secret.
+fn shown(path: &str) -> String {
+    let secret = |part: &&str| part.parse::<QueueToken>().is_ok();
+    match path.split('/').find(secret) {
+        Some(token) => path.replace(token, "{token}"),
+        None => path.to_owned(),
+    }
 }
 
 /// Before the log is replayed the views are empty, and an answer from them would be wrong.
 fn answers_while_starting(route: &Route) -> bool {
     route.pattern.starts_with("/health")
         || matches!(route.pattern, "/compute/ready" | "/compute/sysinfo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn tokens_are_not_written_down() {
+        let token = "0123456789abcdefABCDEF01";
+        assert_eq!(
+            shown(&format!("/compute/queues/{token}/jobs/7")),
+            "/compute/queues/{token}/jobs/7"
+        );
+        assert_eq!(shown(&format!("/{token}/{token}")), "/{token}/{token}");
+        assert_eq!(shown("/compute/jobs/7"), "/compute/jobs/7");
+    }
 }

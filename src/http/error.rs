@@ -53,6 +53,8 @@ pub(super) enum Error {
     NoSuchAction { worker: WorkerId, action: ActionId },
     #[error("every job of this action was cancelled")]
     AllCancelled { job: Lsn },
+    #[error("no such queue: it was never made, or it was forgotten after its end")]
+    NoSuchQueue,
     #[error("job {job} {}: {reason}", .state.name())]
     JobEnded { job: Lsn, state: JobState, reason: String },
     #[error("job {job} completed, but value {chunk} of its result cannot be read")]
@@ -119,6 +121,7 @@ impl Error {
             Self::NoSuchWorker(_) => (S::NOT_FOUND, "unknown_worker"),
             Self::NoSuchChunk(_) => (S::NOT_FOUND, "unknown_chunk"),
             Self::NoSuchAction { .. } => (S::NOT_FOUND, "unknown_action"),
+            Self::NoSuchQueue => (S::NOT_FOUND, "unknown_queue"),
             Self::AllCancelled { .. } | Self::JobCancelled { .. } => (S::GONE, "job_cancelled"),
             Self::JobEnded { state, .. } => (S::INTERNAL_SERVER_ERROR, ended_code(*state)),
             Self::ResultIncomplete { .. } => (S::INTERNAL_SERVER_ERROR, "result_incomplete"),

@@ -15,6 +15,10 @@ struct Around {
     execution: Option<ExecutionState>,
     /// How many executions are before it, when it is in the ready order.
     ahead: Option<usize>,
+    /// Whether it is in a queue.
+    queued: bool,
+    /// Whether it would be handed out if its queue, and every other that wants it, might run more.
+    limited: bool,
     /// The oldest other job that wants the same execution and came first.
     shared: Option<Lsn>,
     host: Option<Host>,
@@ -86,6 +90,8 @@ fn look(published: &Published, job: &JobRow) -> Around {
         ahead: (!job.state.is_final())
             .then(|| views.ready_position(job.job, POSITION_MAX))
             .flatten(),
+        queued: job.queue.is_some(),
+        limited: !job.state.is_final() && views.is_held_by_limits(job.execution),
         shared: oldest.filter(|oldest| !job.state.is_final() && *oldest < job.job),
         host: views.worker(job.worker).map(|worker| worker.host),
     }
@@ -100,7 +106,14 @@ fn has_runner(app: &App, host: Option<&Host>) -> bool {
 fn waits_for(app: &App, around: &Around) -> Value {
     match &around.execution {
         Some(ExecutionState::Ready | ExecutionState::Retracted { .. }) => {
-            if has_runner(app, around.host.as_ref()) { "slot" } else { "runner" }.into()
+            if !has_runner(app, around.host.as_ref()) {
+                "runner"
+            } else if around.limited {
+                "queue_limit"
+            } else {
+                "slot"
+            }
+            .into()
         }
         Some(ExecutionState::BackingOff { .. }) => "backoff".into(),
         Some(ExecutionState::Submitting { .. } | ExecutionState::Running { .. }) => {
@@ -118,13 +131,18 @@ fn open(app: &App, around: &Around) -> String {
     let rest = match &around.execution {
         Some(ExecutionState::Ready | ExecutionState::Retracted { .. }) => {
             let ahead = around.ahead.unwrap_or_default();
+            let line = if around.queued { " in its queue" } else { "" };
+            let place = match ahead {
+                0 => format!("it is the next{line}"),
+                ahead => format!("{ahead} are before it{line}"),
+            };
             if !has_runner(app, around.host.as_ref()) {
                 let host = around.host.as_ref().map(ToString::to_string).unwrap_or_default();
                 format!("waits for a runner for {host}: this service has none with a slot")
-            } else if ahead == 0 {
-                "is the next to run and waits for a free slot".to_owned()
+            } else if around.limited {
+                format!("waits because its queue runs as many jobs at once as it may; {place}")
             } else {
-                format!("waits for a free slot; {ahead} are before it")
+                format!("waits for a free slot; {place}")
             }
         }
         Some(ExecutionState::BackingOff { until }) => {

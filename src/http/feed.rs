@@ -1,12 +1,14 @@
 //! The feed of ended jobs.
 
+use tokio::sync::watch;
 use warp::reply::Response;
 
+use super::ends::EndsOf;
 use super::error::Error;
 use super::request::Request;
 use super::respond::{self, Value, object};
 use super::{App, log};
-use crate::domain::Lsn;
+use crate::domain::{Lsn, QueueId};
 use crate::views::EndedRow;
 
 /// Jobs on a page when the client names no number.
@@ -14,7 +16,7 @@ const PAGE_DEFAULT: usize = 1_000;
 /// Most jobs on a page, but for those that ended by one event.
 const PAGE_MAX: usize = 10_000;
 
-/// GET `/compute/jobs/completed?since=LSN&limit=N&wait=S`.
+/// GET `/compute/jobs/completed?since=LSN&limit=N&wait=S`, and the same of a queue.
 pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let query = request.query();
@@ -22,9 +24,10 @@ pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     let limit = query.parse("limit", "a number")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     let wait = log::wait(&request)?;
 
-    let (mut lsn, mut page) = look(&request.app, since, limit);
+    let wanted = Wanted { queue: request.scope, since, limit };
+    let (mut lsn, mut page) = look(&request.app, wanted);
     if page.is_empty() && !wait.is_zero() {
-        (lsn, page) = wait_for(&request.app, since, limit, wait).await;
+        (lsn, page) = wait_for(&request.app, wanted, wait).await;
     }
     // A client that stores `next` neither misses a job nor sees one twice: jobs that ended by one
     // event are on one page.
@@ -42,34 +45,56 @@ pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     Ok(respond::true_at(respond::ok(spelling, &body), lsn))
 }
 
-fn look(app: &App, since: Lsn, limit: usize) -> (Lsn, Vec<EndedRow>) {
-    app.engine.read(|published| (published.lsn(), published.ended(None, since, limit)))
+/// What a client asks of the feed.
+#[derive(Clone, Copy)]
+struct Wanted {
+    queue: Option<QueueId>,
+    since: Lsn,
+    limit: usize,
+}
+
+fn look(app: &App, wanted: Wanted) -> (Lsn, Vec<EndedRow>) {
+    let Wanted { queue, since, limit } = wanted;
+    app.engine.read(|published| (published.lsn(), published.ended(queue, since, limit)))
 }
 
 /// Looks again whenever a job has ended, until there is something or the wait is over.
-async fn wait_for(
-    app: &App,
-    since: Lsn,
-    limit: usize,
-    wait: std::time::Duration,
-) -> (Lsn, Vec<EndedRow>) {
+async fn wait_for(app: &App, wanted: Wanted, wait: std::time::Duration) -> (Lsn, Vec<EndedRow>) {
     let until = tokio::time::Instant::now() + wait;
-    let mut ended = app.engine.watch_ended();
+    // From before the look below, so that an end between the two wakes this.
+    let mut ended = match wanted.queue {
+        None => Ended::Anywhere(app.engine.watch_ended()),
+        Some(queue) => Ended::In(app.ends.of(queue)),
+    };
     let mut stopping = app.stopping.clone();
     loop {
-        // Seen before looking, so that an end between the two wakes the wait below.
-        ended.borrow_and_update();
-        let (lsn, page) = look(app, since, limit);
+        let (lsn, page) = look(app, wanted);
         if !page.is_empty() {
             return (lsn, page);
         }
         let over = tokio::select! {
-            changed = ended.changed() => changed.is_err(),
+            more = ended.changed() => !more,
             _ = stopping.wait_for(|stop| *stop) => true,
             () = tokio::time::sleep_until(until) => true,
         };
         if over {
-            return look(app, since, limit);
+            return look(app, wanted);
+        }
+    }
+}
+
+/// What wakes a waiting client.
+enum Ended {
+    Anywhere(watch::Receiver<Lsn>),
+    In(EndsOf),
+}
+
+impl Ended {
+    /// Ready when a job has ended since it was ready last; false when none will any more.
+    async fn changed(&mut self) -> bool {
+        match self {
+            Self::Anywhere(ended) => ended.changed().await.is_ok(),
+            Self::In(ended) => ended.changed().await,
         }
     }
 }

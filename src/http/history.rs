@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::App;
 use super::error::Error;
 use super::store;
-use crate::domain::{Event, Lsn, ObjectRef, Outcome, Record};
+use crate::domain::{Event, Lsn, ObjectRef, Outcome, QueueId, Record};
 use crate::eventlog::LogReader;
 use crate::views::JobRow;
 use bytes::Bytes;
@@ -40,6 +40,16 @@ fn gather(log: &dyn LogReader, last: [Lsn; 2], ended: Option<Lsn>) -> Result<Vec
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// The queue that a job was submitted to, whatever has become of it.
+pub(super) async fn submitted_to(app: &App, job: Lsn) -> Result<Option<QueueId>, Error> {
+    let log = app.log()?.clone();
+    let record = store::blocking(move || Ok(log.get(job)?)).await?;
+    Ok(match record.map(|record| record.event) {
+        Some(Event::JobSubmitted { queue, .. }) => queue,
+        _ => None,
+    })
 }
 
 /// The output object that a record holds or names.

@@ -3,6 +3,7 @@
 use warp::reply::Response;
 
 use super::error::Error;
+use super::jobs_read;
 use super::payload;
 use super::request::Request;
 use super::respond::{self, Value, object};
@@ -61,30 +62,30 @@ pub(super) async fn reschedule(request: Request) -> Result<Response, Error> {
 
 /// POST `/compute/jobs/{lsn}/retract`.
 pub(super) async fn retract(request: Request) -> Result<Response, Error> {
-    let job = request.lsn()?;
+    let job = jobs_read::in_scope(&request).await?;
     change(&request, Command::RetractJob { job }, |request, _| state(request, job)).await
 }
 
 /// POST `/compute/jobs/{lsn}/retire`.
 pub(super) async fn retire(request: Request) -> Result<Response, Error> {
-    let job = request.lsn()?;
+    let job = jobs_read::in_scope(&request).await?;
     let answer = |_: &Request, _: &Accepted| object().with("lsn", job).with("retired", true);
     change(&request, Command::RetireJob { job }, answer).await
 }
 
 async fn cancel_now(request: &Request) -> Result<Response, Error> {
-    let job = request.lsn()?;
+    let job = jobs_read::in_scope(request).await?;
     change(request, Command::CancelJob { job }, |request, _| state(request, job)).await
 }
 
 async fn reprioritise(request: &Request, priority: i32) -> Result<Response, Error> {
-    let job = request.lsn()?;
+    let job = jobs_read::in_scope(request).await?;
     let answer = |_: &Request, _: &Accepted| object().with("lsn", job).with("priority", priority);
     change(request, Command::ChangePriority { job, priority }, answer).await
 }
 
 async fn reschedule_now(request: &Request) -> Result<Response, Error> {
-    let job = request.lsn()?;
+    let job = jobs_read::in_scope(request).await?;
     let answer = |_: &Request, accepted: &Accepted| {
         let retries = match accepted.answer {
             Answer::Rescheduled { retry_count } => Some(retry_count),

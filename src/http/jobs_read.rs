@@ -1,4 +1,4 @@
-//! Looking at jobs: polls, details, lists.
+//! Looking at single jobs: polls, details, their history.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,20 +17,11 @@ use super::payload::malformed;
 use super::request::Request;
 use super::respond::{self, Value, object};
 use super::store::{self, Source};
-use crate::domain::{JobState, Lsn, Rejection};
-use crate::views::{Filter, JobRow, Newest, SCAN_LEN_MAX};
+use crate::domain::{JobState, Lsn, QueueId, Rejection};
+use crate::views::{JobRow, Newest};
 use crate::wire::cb::Object;
 use crate::wire::output::Output;
 use crate::wire::package::{Part, Plan};
-
-/// Jobs in a list when the client names no number.
-const LIST_DEFAULT: usize = 100;
-/// No job comes after it, and it still has a successor.
-const AFTER_MAX: Lsn = Lsn(u64::MAX - 1);
-/// Lists above this take turns.
-const LIST_LIGHT_MAX: usize = 1_000;
-/// Most jobs in a list.
-const LIST_MAX: usize = 10_000;
 
 /// GET `/compute/jobs/{worker}/{action}`: the engine's poll.
 pub(super) async fn poll(request: Request) -> Result<Response, Error> {
@@ -54,7 +45,8 @@ pub(super) async fn poll(request: Request) -> Result<Response, Error> {
 pub(super) async fn get(request: Request) -> Result<Response, Error> {
     let media = request.choose(&[Media::Json, Media::Object, Media::Package])?;
     let id = request.lsn()?;
-    let find = |app: &App| find(app, id);
+    let scope = request.scope;
+    let find = |app: &App| find(app, scope, id);
     let (lsn, job) = if media == Media::Package {
         settle(&request.app, find).await?
     } else {
@@ -63,11 +55,31 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
     answer(&request, media, lsn, job).await
 }
 
-fn find(app: &App, id: Lsn) -> Result<(Lsn, JobRow), Error> {
+/// A job by its name, and up to which LSN that is true. Below a queue the jobs of others don't
+/// exist.
+fn find(app: &App, scope: Option<QueueId>, id: Lsn) -> Result<(Lsn, JobRow), Error> {
     app.engine.read(|published| {
-        let job = published.views.job(id).ok_or(Rejection::UnknownJob(id))?;
-        Ok((published.lsn(), job))
+        let job = published.views.job(id).filter(|job| scope.is_none() || job.queue == scope);
+        Ok((published.lsn(), job.ok_or(Rejection::UnknownJob(id))?))
     })
+}
+
+/// The job named by the path, of the queue that the path is below. One that was retired is in no
+/// view any more; its submission says whose it was.
+pub(super) async fn in_scope(request: &Request) -> Result<Lsn, Error> {
+    let id = request.lsn()?;
+    let Some(queue) = request.scope else { return Ok(id) };
+    let retired = match find(&request.app, request.scope, id) {
+        Ok(_) => return Ok(id),
+        Err(unknown) => {
+            let retired = request.app.engine.read(|published| published.views.is_retired(id));
+            if !retired {
+                return Err(unknown);
+            }
+            history::submitted_to(&request.app, id).await?
+        }
+    };
+    if retired == Some(queue) { Ok(id) } else { Err(Rejection::UnknownJob(id).into()) }
 }
 
 /// Holds a poll for an unfinished job for a moment, when few are held, and looks again whenever a
@@ -160,75 +172,10 @@ fn plan(app: &App, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error>
     Ok((plan, sources))
 }
 
-/// GET `/compute/jobs/{worker}`: what of it is open.
-pub(super) async fn open_of_worker(request: Request) -> Result<Response, Error> {
-    let spelling = request.spelling()?;
-    let worker = request.worker()?;
-    let app = &request.app;
-    let (lsn, known) =
-        app.engine.read(|published| (published.lsn(), published.views.worker(worker).is_some()));
-    if !known {
-        return Err(Error::NoSuchWorker(worker));
-    }
-    let _turn = app.heavy().await;
-    let (mut pending, mut running) = (Vec::new(), Vec::new());
-    let mut after = Lsn::ZERO;
-    // In portions, because the writer waits for each.
-    loop {
-        let portion: Vec<(Lsn, JobState)> = app
-            .engine
-            .read(|published| published.open_jobs(worker, after).take(SCAN_LEN_MAX).collect());
-        let Some((last, _)) = portion.last() else { break };
-        after = *last;
-        for (job, state) in portion {
-            match state {
-                JobState::Pending | JobState::Retracted => pending.push(job),
-                JobState::Submitting | JobState::Running => running.push(job),
-                // Ended since the last portion.
-                JobState::Completed
-                | JobState::Failed
-                | JobState::Abandoned
-                | JobState::Cancelled => {}
-            }
-        }
-    }
-    let body = object().with("worker", worker).with("pending", pending).with("running", running);
-    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
-}
-
-/// GET `/compute/jobs`.
-pub(super) async fn list(request: Request) -> Result<Response, Error> {
-    let spelling = request.spelling()?;
-    let query = request.query();
-    let filter = Filter {
-        state: match query.text("state") {
-            None => None,
-            Some(text) => Some(JobState::from_name(&text).ok_or(Error::BadParameter {
-                name: "state",
-                expected: "a state of a job",
-                found: text.chars().take(48).collect(),
-            })?),
-        },
-        queue: query.parse("queue", "a queue's number")?,
-        worker: query.parse("worker", "a worker id")?,
-        function: query.text("function"),
-        after: query.parse("after", "an LSN")?.unwrap_or(Lsn::ZERO).min(AFTER_MAX),
-    };
-    let limit = query.parse("limit", "a number")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let _turn = if limit > LIST_LIGHT_MAX { request.app.heavy().await } else { None };
-    let (lsn, page) =
-        request.app.engine.read(|published| (published.lsn(), published.jobs(&filter, limit)));
-    let next = page.next;
-    let body = object()
-        .with("jobs", Value::array(page.jobs.iter().map(details::summary)))
-        .with("next", next);
-    Ok(respond::true_at(respond::ok(spelling, &body), lsn))
-}
-
 /// GET `/compute/jobs/{lsn}/events`.
 pub(super) async fn events(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let (lsn, job) = find(&request.app, request.lsn()?)?;
+    let (lsn, job) = find(&request.app, request.scope, request.lsn()?)?;
     let records = history::of(&request.app, &job).await?;
     let mut events = Vec::with_capacity(records.len());
     for record in &records {
@@ -241,7 +188,7 @@ pub(super) async fn events(request: Request) -> Result<Response, Error> {
 /// GET `/compute/jobs/{lsn}/explain`.
 pub(super) async fn explain(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let (lsn, job) = find(&request.app, request.lsn()?)?;
+    let (lsn, job) = find(&request.app, request.scope, request.lsn()?)?;
     let body = super::explain::of(&request.app, &job).await?;
     Ok(respond::true_at(respond::ok(spelling, &body), lsn))
 }

@@ -13,8 +13,8 @@ use super::respond::{self, Value, object, sentence, with_details};
 use super::{jobs_change, store};
 use crate::domain::command::PRIORITY_DEFAULT;
 use crate::domain::{
-    Answer, ChunkId, Command, FunctionKey, JobState, Lsn, NewJob, ObjectRef, Rejection, Target,
-    WorkerId,
+    Answer, ChunkId, Command, FunctionKey, JobState, Lsn, NewJob, ObjectRef, QueueId, QueueState,
+    Rejection, Target, WorkerId,
 };
 use crate::engine::Accepted;
 use crate::wire::action::{Action, Submission};
@@ -28,14 +28,19 @@ const LIGHT_LEN_MAX: usize = 1_000;
 #[derive(Clone, Copy)]
 struct Terms {
     worker: Option<WorkerId>,
+    queue: Option<QueueId>,
     priority: i32,
     fresh: bool,
 }
 
-/// POST `/compute/jobs` and `/compute/jobs/{worker}`.
+/// POST `/compute/jobs` and `/compute/jobs/{worker}`, and the same below a queue.
 pub(super) async fn submit(mut request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let terms = terms(&request)?;
+    // Before anything is uploaded for nothing. The rules look again.
+    if let Some(queue) = terms.queue {
+        takes_jobs(&request.app, queue)?;
+    }
     if let Some(worker) = terms.worker {
         known(&request.app, worker)?;
     }
@@ -74,9 +79,18 @@ fn terms(request: &Request) -> Result<Terms, Error> {
     };
     Ok(Terms {
         worker: request.params.hashes[0].map(WorkerId),
+        queue: request.scope,
         priority: jobs_change::priority_of_query(request)?.unwrap_or(PRIORITY_DEFAULT),
         fresh,
     })
+}
+
+fn takes_jobs(app: &App, queue: QueueId) -> Result<(), Error> {
+    match app.engine.read(|published| published.views.queue_state(queue)) {
+        Some(QueueState::Active) => Ok(()),
+        Some(state) => Err(Rejection::QueueState { queue, state, what: "take a new job" }.into()),
+        None => Err(Rejection::UnknownQueue(queue).into()),
+    }
 }
 
 fn known(app: &App, worker: WorkerId) -> Result<(), Error> {
@@ -132,7 +146,7 @@ fn job(terms: Terms, action: &Action, kept: ObjectRef) -> NewJob {
         function: action.function().to_owned(),
         object: kept,
         priority: terms.priority,
-        queue: None,
+        queue: terms.queue,
         fresh: terms.fresh,
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod details;
 mod dispatch;
+mod ends;
 mod error;
 mod explain;
 mod feed;
@@ -16,11 +17,13 @@ mod guard;
 mod health;
 mod history;
 mod jobs_change;
+mod jobs_list;
 mod jobs_read;
 mod jobs_submit;
 mod log;
 mod negotiate;
 mod payload;
+mod queues;
 mod request;
 mod respond;
 mod router;
@@ -57,6 +60,8 @@ struct App {
     /// One at a time makes something large of a body or of the views: what is made takes several
     /// times the memory of what it is made of.
     heavy: Arc<Semaphore>,
+    /// Who waits for ends of jobs in a queue.
+    ends: Arc<ends::Ends>,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,

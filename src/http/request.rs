@@ -10,7 +10,7 @@ use super::body::Body;
 use super::error::Error;
 use super::negotiate::{self, BodyType, Media, Spelling};
 use super::router::Params;
-use crate::domain::{ActionId, Cause, ChunkId, Lsn, WorkerId};
+use crate::domain::{ActionId, Cause, ChunkId, Lsn, QueueId, WorkerId};
 
 /// What came before the body.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Request {
     pub(super) app: Arc<App>,
     pub(super) head: Arc<Head>,
     pub(super) params: Params,
+    /// The queue that the path is below: jobs outside of it are out of sight.
+    pub(super) scope: Option<QueueId>,
     pub(super) body: Body,
     /// `UE-Session` and `UE-Request`.
     pub(super) cause: Cause,
@@ -62,6 +64,11 @@ impl Request {
 
     pub(super) fn query(&self) -> Query<'_> {
         Query(self.head.uri.query().unwrap_or_default())
+    }
+
+    /// The queue named by the path.
+    pub(super) fn queue(&self) -> Result<QueueId, Error> {
+        self.scope.ok_or(Error::UnknownPath)
     }
 
     /// The job named by the path.

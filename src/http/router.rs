@@ -7,8 +7,11 @@ use warp::reply::Response;
 
 use super::error::Error;
 use super::request::Request;
-use super::{chunks, feed, health, jobs_change, jobs_read, jobs_submit, log, sysinfo, workers};
-use crate::domain::{ContentHash, Lsn};
+use super::{
+    chunks, feed, health, jobs_change, jobs_list, jobs_read, jobs_submit, log, queues, sysinfo,
+    workers,
+};
+use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
 
 /// What a handler gives back when it is done.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -32,7 +35,8 @@ pub struct Route {
     /// The method. GET rows answer HEAD too.
     pub method: Method,
     /// The path as the documentation spells it. `{worker}`, `{action}` and `{hash}` are 40 hex
-    /// digits, `{lsn}` is a decimal number. `/apply` stands for `/compute` everywhere.
+    /// digits, `{token}` is 24, `{lsn}` and `{queue}` are decimal numbers. `/apply` stands for
+    /// `/compute` everywhere.
     pub pattern: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
@@ -51,15 +55,33 @@ macro_rules! access {
     };
 }
 
-macro_rules! routes {
-    ($($method:ident $pattern:literal $handler:path $(as $access:ident)? : $doc:literal;)*) => {
-        &[$(Route {
+macro_rules! row {
+    ($method:ident, $pattern:expr, $access:expr, $handler:path, $doc:literal) => {
+        Route {
             method: Method::$method,
             pattern: $pattern,
             doc: $doc,
-            access: access!($($access)?),
+            access: $access,
             handler: |request| Box::pin($handler(request)),
-        }),*]
+        }
+    };
+}
+
+/// The rows `[below a queue]` are two each: by the queue's number, which this machine alone may use,
+/// and by its token.
+macro_rules! routes {
+    (
+        $($method:ident $pattern:literal $handler:path $(as $access:ident)? : $doc:literal;)*
+        [below a queue]
+        $($of_queue:ident $rest:literal $inner:path: $told:literal;)*
+    ) => {
+        &[
+            $(row!($method, $pattern, access!($($access)?), $handler, $doc),)*
+            $(
+                row!($of_queue, concat!("/compute/queues/{queue}", $rest), Access::LoopbackPeer, $inner, $told),
+                row!($of_queue, concat!("/compute/queues/{token}", $rest), Access::QueueToken, $inner, $told),
+            )*
+        ]
     };
 }
 
@@ -80,10 +102,10 @@ pub static ROUTES: &[Route] = routes! {
     GET "/compute/chunks/{hash}" chunks::get: "a chunk, raw or compressed";
     PUT "/compute/chunks/{hash}" chunks::put: "store a chunk";
 
-    GET "/compute/jobs" jobs_read::list: "list and search jobs";
+    GET "/compute/jobs" jobs_list::list: "list and search jobs";
     POST "/compute/jobs" jobs_submit::submit: "submit to whichever worker implements the function";
     GET "/compute/jobs/completed" feed::completed: "every ended job, in the order of their ends";
-    GET "/compute/jobs/{worker}" jobs_read::open_of_worker: "a worker's pending and running jobs";
+    GET "/compute/jobs/{worker}" jobs_list::open_of_worker: "a worker's pending and running jobs";
     POST "/compute/jobs/{worker}" jobs_submit::submit: "submit to this worker";
     GET "/compute/jobs/{worker}/{action}" jobs_read::poll: "the newest result of an action";
     GET "/compute/jobs/{lsn}" jobs_read::get: "a job, or its result as a package";
@@ -98,16 +120,49 @@ pub static ROUTES: &[Route] = routes! {
     POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
 
     GET "/compute/log" log::read: "the log, one record a line";
+
+    GET "/compute/queues" queues::list as LoopbackPeer: "every queue";
+    POST "/compute/queues" queues::create as LoopbackPeer: "make a queue for this machine";
+    POST "/compute/queues/remote" queues::create_remote: "make a queue with a token";
+
+    [below a queue]
+    GET "" queues::get: "a queue, its counters and its settings";
+    DELETE "" queues::cancel: "cancel it with every job that has not ended";
+    POST "/drain" queues::drain: "take no new job, finish the rest";
+    GET "/completed" feed::completed: "its ended jobs, in the order of their ends";
+    GET "/jobs" jobs_list::list: "list and search its jobs";
+    POST "/jobs" jobs_submit::submit: "submit to whichever worker implements the function";
+    GET "/jobs/{worker}" jobs_list::open_of_worker: "its pending and running jobs of a worker";
+    POST "/jobs/{worker}" jobs_submit::submit: "submit to this worker";
+    GET "/jobs/{lsn}" jobs_read::get: "a job, or its result as a package";
+    POST "/jobs/{lsn}" jobs_change::by_body: "cancel, reprioritise or reschedule";
+    DELETE "/jobs/{lsn}" jobs_change::cancel: "cancel";
+    GET "/jobs/{lsn}/events" jobs_read::events: "the job's records, in order";
+    GET "/jobs/{lsn}/explain" jobs_read::explain: "why the job is where it is";
+    POST "/jobs/{lsn}/cancel" jobs_change::cancel: "cancel";
+    POST "/jobs/{lsn}/priority" jobs_change::priority: "change the priority";
+    POST "/jobs/{lsn}/reschedule" jobs_change::reschedule: "try a failed job again";
+    POST "/jobs/{lsn}/retract" jobs_change::retract: "pull back for another runner";
+    POST "/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
 };
 
 /// Most segments a path of ours has.
-const SEGMENTS_MAX: usize = 5;
+const SEGMENTS_MAX: usize = 6;
 
 /// What the variable parts of a path were, in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Params {
     pub(super) hashes: [Option<ContentHash>; 2],
     pub(super) lsn: Option<Lsn>,
+    pub(super) queue: Option<QueueName>,
+}
+
+/// How a path names a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum QueueName {
+    /// None: no queue can have this number.
+    Number(Option<QueueId>),
+    Token(QueueToken),
 }
 
 /// What a path and a method lead to.
@@ -133,6 +188,8 @@ enum Segment {
     Literal(&'static str),
     Hash,
     Lsn,
+    Queue,
+    Token,
 }
 
 /// One segment of a requested path, sorted once.
@@ -140,12 +197,17 @@ enum Part<'path> {
     Word(&'path str),
     Hash(ContentHash),
     Number(&'path str, Lsn),
+    Token(QueueToken),
 }
 
 impl<'path> From<&'path str> for Part<'path> {
     fn from(text: &'path str) -> Self {
         if let Ok(hash) = text.parse() {
             return Self::Hash(hash);
+        }
+        // Also one of digits alone: it is longer than any number.
+        if let Ok(token) = text.parse() {
+            return Self::Token(token);
         }
         text.parse().map_or(Self::Word(text), |lsn| Self::Number(text, lsn))
     }
@@ -198,7 +260,20 @@ impl Row {
                     if literal == text => {}
                 (Segment::Hash, Part::Hash(hash)) => *hashes.next()? = Some(*hash),
                 (Segment::Lsn, Part::Number(_, lsn)) => params.lsn = Some(*lsn),
-                (Segment::Literal(_) | Segment::Hash | Segment::Lsn, _) => return None,
+                (Segment::Queue, Part::Number(text, _)) => {
+                    params.queue = Some(QueueName::Number(text.parse().ok()));
+                }
+                (Segment::Token, Part::Token(token)) => {
+                    params.queue = Some(QueueName::Token(*token));
+                }
+                (
+                    Segment::Literal(_)
+                    | Segment::Hash
+                    | Segment::Lsn
+                    | Segment::Queue
+                    | Segment::Token,
+                    _,
+                ) => return None,
             }
         }
         Some(params)
@@ -211,6 +286,8 @@ fn compile(route: &'static Route) -> Vec<Segment> {
         .map(|segment| match segment {
             "{worker}" | "{action}" | "{hash}" => Segment::Hash,
             "{lsn}" => Segment::Lsn,
+            "{queue}" => Segment::Queue,
+            "{token}" => Segment::Token,
             literal => Segment::Literal(literal),
         })
         .collect()

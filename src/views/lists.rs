@@ -226,6 +226,24 @@ impl Published {
         jobs.filter_map(|(_, job)| self.views.job_state(*job).map(|state| (*job, state)))
     }
 
+    /// Jobs of a queue that have not ended and come after `after`, oldest first; those of `worker`
+    /// with their state. The others are passed too, so that whoever takes so many knows how far
+    /// that got.
+    pub fn open_jobs_in(
+        &self,
+        queue: QueueId,
+        worker: WorkerId,
+        after: Lsn,
+    ) -> impl Iterator<Item = (Lsn, Option<JobState>)> + '_ {
+        let ix = self.views.workers.find(worker);
+        self.views.open_after(queue, after).map(move |job| {
+            let found = self.views.jobs.get(job);
+            let execution = found.and_then(|found| self.views.executions.get(found.execution));
+            let same = execution.is_some_and(|execution| Some(execution.worker) == ix);
+            (job, found.filter(|_| same).map(|found| self.views.state_of(found)))
+        })
+    }
+
     /// All workers that take jobs, each with the time it was last submitted to.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerRow, Option<Timestamp>)> + '_ {
         self.views.workers().map(|row| {

@@ -316,6 +316,19 @@ impl Views {
         open.into_iter().flatten().copied()
     }
 
+    /// Those of them that come after `after`.
+    pub(super) fn open_after(&self, id: QueueId, after: Lsn) -> impl Iterator<Item = Lsn> + '_ {
+        let open = self.queues.get(id).map(|queue| &queue.open);
+        let behind = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        open.into_iter().flat_map(move |open| open.range(behind)).copied()
+    }
+
+    /// Whether an execution could run if the queues that want it, all of them, might run more.
+    pub fn is_held_by_limits(&self, execution: Lsn) -> bool {
+        let ready = self.executions.get(execution).is_some_and(|found| found.phase.is_ready());
+        ready && self.places(execution).all(|(party, ..)| self.order.is_full(party))
+    }
+
     /// Whether a queue's own limit keeps its jobs waiting.
     pub fn queue_is_full(&self, id: QueueId) -> bool {
         self.order.is_full(Some(id))

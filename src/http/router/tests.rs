@@ -1,6 +1,8 @@
 use super::*;
 
 const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
+/// Digits alone, as chance may have it.
+const TOKEN: &str = "012345678901234567890123";
 
 fn found(method: &Method, path: &str) -> String {
     match Router::new(ROUTES).find(method, path) {
@@ -33,6 +35,27 @@ fn paths_find_their_rows() {
         (Method::GET, "/compute/jobs/-1".to_owned(), "404"),
         (Method::GET, format!("/compute/jobs/{HASH}0"), "404"),
         (Method::GET, "/compute/jobs/7/8/9/10".to_owned(), "404"),
+        (Method::GET, "/compute/queues/7".to_owned(), "/compute/queues/{queue}"),
+        (Method::GET, format!("/apply/queues/{TOKEN}"), "/compute/queues/{token}"),
+        (
+            Method::DELETE,
+            "/compute/queues/0Fab45678901234567890123".to_owned(),
+            "/compute/queues/{token}",
+        ),
+        (
+            Method::POST,
+            format!("/compute/queues/{TOKEN}/jobs/{HASH}"),
+            "/compute/queues/{token}/jobs/{worker}",
+        ),
+        (
+            Method::POST,
+            "/compute/queues/7/jobs/8/retract".to_owned(),
+            "/compute/queues/{queue}/jobs/{lsn}/retract",
+        ),
+        (Method::GET, "/compute/queues/remote".to_owned(), "405 POST"),
+        (Method::POST, "/compute/queues/99999999999".to_owned(), "405 GET, HEAD, DELETE"),
+        (Method::GET, format!("/compute/queues/{HASH}"), "404"),
+        (Method::GET, "/compute/queues/7/jobs/8/cancel/9".to_owned(), "404"),
         (Method::GET, "*".to_owned(), "404"),
     ];
     for (method, path, expected) in table {
@@ -43,11 +66,31 @@ fn paths_find_their_rows() {
 #[test]
 fn no_two_rows_answer_the_same_request() {
     for route in ROUTES {
-        let path = route.pattern.replace("{lsn}", "7");
+        let path = route.pattern.replace("{lsn}", "7").replace("{queue}", "7");
+        let path = path.replace("{token}", TOKEN);
         let path = ["{worker}", "{action}", "{hash}"]
             .iter()
             .fold(path, |path, name| path.replace(name, HASH));
         assert_eq!(found(&route.method, &path), route.pattern, "{}", route.pattern);
+    }
+}
+
+#[test]
+fn the_routes_of_a_queue_come_in_both_spellings() {
+    let of = |name: &str| -> Vec<_> {
+        let rows = ROUTES.iter().filter(|route| route.pattern.contains(name));
+        rows.map(|route| (&route.method, route.pattern.replace(name, "{}"))).collect()
+    };
+    assert!(of("{queue}").len() > 15);
+    assert_eq!(of("{queue}"), of("{token}"));
+    for route in ROUTES {
+        let expected = match route.pattern {
+            "/compute/queues" => Access::LoopbackPeer,
+            pattern if pattern.contains("{queue}") => Access::LoopbackPeer,
+            pattern if pattern.contains("{token}") => Access::QueueToken,
+            _ => continue,
+        };
+        assert_eq!(route.access, expected, "{}", route.pattern);
     }
 }
 
