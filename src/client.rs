@@ -1,5 +1,7 @@
 //! A typed client of the HTTP API, used by the command line and the tests.
 
+mod queues;
+
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
+pub use self::queues::{
+    CreatedQueue, NoQueueRef, Queue, QueueRef, QueueSettings, Queues, jobs_path,
+};
 use crate::domain::{ActionId, ChunkId, Lsn, WorkerId};
 
 /// Talks to one service.
@@ -127,6 +132,8 @@ pub struct SubmitOptions {
     pub priority: Option<i32>,
     /// Run it even when its result is held.
     pub fresh: bool,
+    /// The queue it belongs to.
+    pub queue: Option<QueueRef>,
 }
 
 /// An answer that is read piece by piece.
@@ -144,6 +151,8 @@ impl Pieces {
 
 fn broken(host: &str, source: reqwest::Error) -> Error {
     let host = host.to_owned();
+    // The path may hold the token of a queue.
+    let source = source.without_url();
     if source.is_connect() {
         Error::Unreachable { host, source }
     } else {
@@ -308,7 +317,8 @@ impl Client {
     /// first: [`Error::Refused`] with status 404.
     pub async fn submit(&self, action: &Value, options: SubmitOptions) -> Result<Submitted, Error> {
         let worker = options.worker.map(|worker| format!("/{worker}")).unwrap_or_default();
-        let mut request = self.request(Method::POST, &format!("/compute/jobs{worker}"));
+        let jobs = jobs_path(options.queue);
+        let mut request = self.request(Method::POST, &format!("{jobs}{worker}"));
         if let Some(priority) = options.priority {
             request = request.query(&[("priority", priority)]);
         }
@@ -325,8 +335,7 @@ impl Client {
         limit: usize,
         wait: Duration,
     ) -> Result<Completed, Error> {
-        let wait = wait.as_secs();
-        self.get(&format!("/compute/jobs/completed?since={since}&limit={limit}&wait={wait}")).await
+        self.completed_in(None, since, limit, wait).await
     }
 
     /// A job as JSON, whatever its state.

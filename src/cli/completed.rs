@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::queue::InQueue;
 use super::{Global, exit::Code, output};
 use crate::domain::Lsn;
 
@@ -28,17 +29,20 @@ pub(super) struct CompletedCommand {
     /// Stop after about this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    #[command(flatten)]
+    within: InQueue,
 }
 
 pub(super) async fn run(global: &Global, command: CompletedCommand) -> anyhow::Result<Code> {
     let client = global.client()?;
+    let queue = command.within.queue;
     let mut since = command.since;
     let mut headed = false;
     let mut left =
         command.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     while left > 0 {
         let wait = if command.follow { WAIT } else { Duration::ZERO };
-        let page = client.completed(since, left.min(1_000), wait).await?;
+        let page = client.completed_in(queue, since, left.min(1_000), wait).await?;
         let listed = page.completed.len();
         if global.json {
             for completion in &page.completed {

@@ -4,12 +4,14 @@
 //! are in [`exit`].
 
 mod allocator;
+mod away;
 mod completed;
 mod demo;
 pub mod exit;
 mod jobs;
 mod log;
 mod output;
+mod queue;
 mod run;
 mod serve;
 mod submit;
@@ -96,10 +98,15 @@ enum Command {
     Run(run::RunCommand),
     /// List, show and change jobs
     #[command(
-        subcommand,
         after_help = "Examples:\n  ledgerun jobs list --state running\n  ledgerun jobs explain 1207"
     )]
-    Jobs(jobs::JobsCommand),
+    Jobs(jobs::JobsArgs),
+    /// Make, watch and end groups of jobs
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun queue create --name nightly\n  ledgerun queue wait 3"
+    )]
+    Queue(queue::QueueCommand),
     /// List jobs that ended, each exactly once
     Completed(completed::CompletedCommand),
     /// Read the event log
@@ -173,6 +180,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         Command::Submit(command) => client()?.block_on(submit::run(&global, command)),
         Command::Run(command) => Ok(client()?.block_on(run::run(&global, command))),
         Command::Jobs(command) => client()?.block_on(jobs::run(&global, command)),
+        Command::Queue(command) => client()?.block_on(queue::run(&global, command)),
         Command::Completed(command) => client()?.block_on(completed::run(&global, command)),
         Command::Log(command) => client()?.block_on(log::run(&global, command)),
     }

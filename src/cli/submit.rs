@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::exit::{Code, Coded};
+use super::queue::InQueue;
 use super::{Global, output};
 use crate::client::{Client, Error, SubmitOptions, Submitted};
 use crate::domain::{ChunkId, WorkerId};
@@ -33,6 +34,8 @@ pub(super) struct SubmitCommand {
     /// Run it even when its result is held
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    within: InQueue,
 }
 
 pub(super) async fn run(global: &Global, command: SubmitCommand) -> anyhow::Result<Code> {
@@ -41,8 +44,12 @@ pub(super) async fn run(global: &Global, command: SubmitCommand) -> anyhow::Resu
     for path in &command.input {
         inputs.push((hash_file(path)?, path.clone()));
     }
-    let options =
-        SubmitOptions { worker: command.worker, priority: command.priority, fresh: command.fresh };
+    let options = SubmitOptions {
+        worker: command.worker,
+        priority: command.priority,
+        fresh: command.fresh,
+        queue: command.within.queue,
+    };
     let text = if command.file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;

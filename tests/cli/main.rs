@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod feeds;
 mod jobs;
+mod queue;
 mod run;
 mod serve;
 mod submit;

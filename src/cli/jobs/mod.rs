@@ -6,9 +6,19 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::queue::InQueue;
 use super::{Global, exit::Code, output};
-use crate::client::Client;
+use crate::client::{Client, jobs_path};
 use crate::domain::{JobState, Lsn, WorkerId};
+
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct JobsArgs {
+    #[command(flatten)]
+    within: InQueue,
+    #[command(subcommand)]
+    command: JobsCommand,
+}
 
 #[derive(Subcommand, Debug)]
 pub(super) enum JobsCommand {
@@ -87,12 +97,26 @@ pub(super) struct ListCommand {
     limit: usize,
 }
 
-pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result<Code> {
-    let client = global.client()?;
+/// The jobs a command is about: all, or those of a queue.
+struct Jobs {
+    client: Client,
+    path: String,
+}
+
+impl Jobs {
+    /// The path of one of them.
+    fn one(&self, job: Lsn) -> String {
+        format!("{}/{job}", self.path)
+    }
+}
+
+pub(super) async fn run(global: &Global, args: JobsArgs) -> anyhow::Result<Code> {
+    let JobsArgs { within, command } = args;
+    let jobs = Jobs { client: global.client()?, path: jobs_path(within.queue) };
     match command {
-        JobsCommand::List(list) => print_list(global, &client, list).await?,
+        JobsCommand::List(list) => print_list(global, &jobs, list).await?,
         JobsCommand::Show { job } => {
-            let answer = client.job(job).await?;
+            let answer: Value = jobs.client.get(&jobs.one(job)).await?;
             if global.json {
                 output::json(&answer)?;
             } else {
@@ -100,7 +124,7 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
             }
         }
         JobsCommand::Explain { job } => {
-            let answer: Value = client.get(&format!("/compute/jobs/{job}/explain")).await?;
+            let answer: Value = jobs.client.get(&format!("{}/explain", jobs.one(job))).await?;
             if global.json {
                 output::json(&answer)?;
             } else {
@@ -109,15 +133,15 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
                 output::line(&format!("job {job} is {state}: {because}"))?;
             }
         }
-        JobsCommand::Cancel(which) => return change(global, &client, which, "cancel").await,
+        JobsCommand::Cancel(which) => return change(global, &jobs, which, "cancel").await,
         JobsCommand::Reschedule(which) => {
-            return change(global, &client, which, "reschedule").await;
+            return change(global, &jobs, which, "reschedule").await;
         }
-        JobsCommand::Retract(which) => return change(global, &client, which, "retract").await,
-        JobsCommand::Retire(which) => return change(global, &client, which, "retire").await,
+        JobsCommand::Retract(which) => return change(global, &jobs, which, "retract").await,
+        JobsCommand::Retire(which) => return change(global, &jobs, which, "retire").await,
         JobsCommand::Priority { job, priority } => {
-            let path = format!("/compute/jobs/{job}/priority");
-            let answer: Value = client.post(&path, &json!({ "priority": priority })).await?;
+            let path = format!("{}/priority", jobs.one(job));
+            let answer: Value = jobs.client.post(&path, &json!({ "priority": priority })).await?;
             if global.json {
                 output::json(&answer)?;
             }
@@ -127,16 +151,12 @@ pub(super) async fn run(global: &Global, command: JobsCommand) -> anyhow::Result
 }
 
 /// Does the same to several jobs; goes on after a refusal and says which were refused.
-async fn change(
-    global: &Global,
-    client: &Client,
-    which: Which,
-    verb: &str,
-) -> anyhow::Result<Code> {
+async fn change(global: &Global, jobs: &Jobs, which: Which, verb: &str) -> anyhow::Result<Code> {
     let mut code = Code::Clean;
     for job in which.jobs {
-        let request = client.request(reqwest::Method::POST, &format!("/compute/jobs/{job}/{verb}"));
-        match client.json::<Value>(request).await {
+        let request =
+            jobs.client.request(reqwest::Method::POST, &format!("{}/{verb}", jobs.one(job)));
+        match jobs.client.json::<Value>(request).await {
             Ok(answer) if global.json => output::json(&answer)?,
             Ok(_) => {}
             Err(refused @ crate::client::Error::Refused { .. }) => {
@@ -149,14 +169,14 @@ async fn change(
     Ok(code)
 }
 
-async fn print_list(global: &Global, client: &Client, list: ListCommand) -> anyhow::Result<()> {
+async fn print_list(global: &Global, jobs: &Jobs, list: ListCommand) -> anyhow::Result<()> {
     let mut query = vec![("limit", list.limit.to_string())];
     query.extend(list.state.map(|state| ("state", state)));
     query.extend(list.worker.map(|worker| ("worker", worker.to_string())));
     query.extend(list.function.map(|function| ("function", function)));
     query.extend(list.after.map(|after| ("after", after.to_string())));
-    let request = client.request(reqwest::Method::GET, "/compute/jobs").query(&query);
-    let answer: Value = client.json(request).await?;
+    let request = jobs.client.request(reqwest::Method::GET, &jobs.path).query(&query);
+    let answer: Value = jobs.client.json(request).await?;
     let jobs = answer.get("jobs").and_then(Value::as_array).cloned().unwrap_or_default();
     if global.json {
         for job in &jobs {

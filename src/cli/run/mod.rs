@@ -12,16 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::describe::{Described, describe};
 use self::result::Job;
+use super::away::{self, Away};
+use super::queue::InQueue;
 use super::submit::submit_with_inputs;
 use super::{Global, exit::Code, output, workers};
-use crate::client::{Client, Error, SubmitOptions, Submitted};
-use crate::clock::monotonic;
+use crate::client::{Client, Error, QueueRef, SubmitOptions, Submitted, jobs_path};
 use crate::domain::Lsn;
-
-/// How long a service that went away may take to come back.
-const AWAY_MAX: Duration = Duration::from_mins(1);
-/// Between two looks for it.
-const AWAY_STEP: Duration = Duration::from_millis(250);
 
 #[derive(Args, Debug)]
 #[command(
@@ -57,6 +53,8 @@ pub(super) struct RunCommand {
     /// Run it even when its result is held
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    within: InQueue,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -81,14 +79,16 @@ pub(super) async fn run(global: &Global, command: RunCommand) -> Code {
 async fn attempt(global: &Global, command: &RunCommand) -> anyhow::Result<Code> {
     let client = global.client()?;
     let described = describe(command)?;
-    let options = SubmitOptions { worker: None, priority: command.priority, fresh: command.fresh };
+    let queue = command.within.queue;
+    let options =
+        SubmitOptions { worker: None, priority: command.priority, fresh: command.fresh, queue };
     let submitted = submit(&client, &described, options).await?;
     // From here on there is something to cancel.
     let mut interrupts = Interrupts::new()?;
     let job = tokio::select! {
-        job = wait(&client, submitted.lsn) => job?,
+        job = wait(&client, queue, submitted.lsn) => job?,
         number = interrupts.next() => {
-            let path = format!("/compute/jobs/{}/cancel", submitted.lsn);
+            let path = format!("{}/{}/cancel", jobs_path(queue), submitted.lsn);
             let request = client.request(reqwest::Method::POST, &path);
             client.send(request).await.context("interrupted, but the job could not be cancelled")?;
             output::complain(&format!("interrupted; job {} is cancelled", submitted.lsn));
@@ -153,47 +153,34 @@ async fn submit(
 
 /// Waits for the job's end and says how it ended. A service that restarts meanwhile still has the
 /// job, so this waits for it to come back.
-async fn wait(client: &Client, job: Lsn) -> Result<Job, Error> {
+async fn wait(client: &Client, queue: Option<QueueRef>, job: Lsn) -> Result<Job, Error> {
     let mut since = Lsn(job.0.saturating_sub(1));
-    let mut away = None;
+    let mut away = Away::default();
     loop {
-        match look(client, job, &mut since).await {
+        match look(client, queue, job, &mut since).await {
             Ok(Some(job)) => return Ok(job),
-            Ok(None) => away = None,
-            Err(wrong) if is_away(&wrong) => {
-                let gone = *away.get_or_insert_with(|| {
-                    output::complain(&format!("{wrong}; waiting for the service to come back"));
-                    monotonic()
-                });
-                if gone.elapsed() > AWAY_MAX {
-                    return Err(wrong);
-                }
-                tokio::time::sleep(AWAY_STEP).await;
-            }
-            Err(wrong) => return Err(wrong),
+            Ok(None) => away.back(),
+            Err(wrong) => away.bear(wrong, output::complain).await?,
         }
     }
 }
 
 /// Reads the completed feed, which is woken by every end. A job ends after it was submitted, so the
 /// feed is read from there; one answered from a held result ends with its submission.
-async fn look(client: &Client, job: Lsn, since: &mut Lsn) -> Result<Option<Job>, Error> {
-    let page = client.completed(*since, 1_000, Duration::from_mins(1)).await?;
+async fn look(
+    client: &Client,
+    queue: Option<QueueRef>,
+    job: Lsn,
+    since: &mut Lsn,
+) -> Result<Option<Job>, Error> {
+    let page = client.completed_in(queue, *since, 1_000, Duration::from_mins(1)).await?;
     if page.completed.iter().any(|ended| ended.lsn == job) {
-        return client.get(&format!("/compute/jobs/{job}")).await.map(Some);
+        return client.get(&format!("{}/{job}", jobs_path(queue))).await.map(Some);
     }
     *since = page.next;
     if page.completed.is_empty() {
         // The service waits before it says so, except while it stops.
-        tokio::time::sleep(AWAY_STEP).await;
+        tokio::time::sleep(away::STEP).await;
     }
     Ok(None)
-}
-
-fn is_away(wrong: &Error) -> bool {
-    match wrong {
-        Error::Unreachable { .. } | Error::Broken { .. } => true,
-        Error::Refused { status, .. } => *status == reqwest::StatusCode::SERVICE_UNAVAILABLE,
-        _ => false,
-    }
 }
