@@ -2,10 +2,15 @@
 //! go. The real program, killed where that matters.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod cancel;
 #[path = "../crash/http.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod http;
 mod keeping;
+mod once;
+#[path = "../crash/processes.rs"]
+#[allow(dead_code, reason = "shared by several test programs")]
+mod processes;
 #[path = "../support/service.rs"]
 mod service;
 #[path = "../crash/workers.rs"]
