@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledgerun::clock::monotonic;
 use ledgerun::domain::{ChunkId, Host, RunnerName};
 use ledgerun::http::{HttpConfig, RunnerSummary};
 use ledgerun::wire::package;
@@ -178,6 +179,7 @@ fn a_long_poll_is_woken_by_its_own_queue() {
     server.register();
     let [own, other] = [server.queue(&json!({})), server.queue(&json!({}))];
     server.submit_to(&other, &action_json(1));
+    let started = monotonic();
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| server.show(&format!("{own}/completed?wait=60"))))
@@ -205,6 +207,7 @@ fn a_long_poll_is_woken_by_its_own_queue() {
         let listed = page["completed"].as_array().unwrap().iter();
         assert_eq!(listed.map(|job| job["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), jobs);
     });
+    assert!(started.elapsed() < Duration::from_secs(40), "nobody was woken");
 }
 
 #[test]

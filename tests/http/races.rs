@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use ledgerun::clock::monotonic;
 use ledgerun::domain::{
     Answer, Command, Host, Millis, NewQueue, Outcome, RunnerName, Timestamp, Usage,
 };
@@ -14,6 +16,21 @@ use crate::server::Server;
 
 const ROUNDS: u64 = 12;
 const CLIENTS: u64 = 4;
+
+/// Ends a test that would go on for ever because what it waits for doesn't come.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Self {
+        Self(monotonic())
+    }
+
+    /// True, for a while.
+    fn lasts(&self) -> bool {
+        assert!(self.0.elapsed() < Duration::from_secs(40), "it never came to be");
+        true
+    }
+}
 
 impl Server {
     /// Runs the next ready job, if there is one, to an empty output.
@@ -54,13 +71,14 @@ fn submit_against(
 ) -> BTreeSet<u64> {
     let begun = AtomicU64::new(0);
     let over = AtomicBool::new(false);
+    let patience = &Patience::new();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let begun = &begun;
                 scope.spawn(move || {
                     let mut mine = BTreeSet::new();
-                    for n in 0.. {
+                    for n in (0..).take_while(|_| patience.lasts()) {
                         let n = (round * CLIENTS + client) * 100_000 + n;
                         let body = if client == 0 {
                             json!({"actions": [action_json(n), action_json(n + 50_000)]})
@@ -80,11 +98,11 @@ fn submit_against(
             })
             .collect();
         let runner = scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
+            while patience.lasts() && !over.load(Ordering::Relaxed) {
                 server.complete_any();
             }
         });
-        while begun.load(Ordering::Relaxed) < CLIENTS * 2 {
+        while patience.lasts() && begun.load(Ordering::Relaxed) < CLIENTS * 2 {
             std::thread::yield_now();
         }
         end();
@@ -133,10 +151,29 @@ fn a_submit_that_races_with_a_drain_is_refused_or_finished() {
     server.register();
     for round in 0..ROUNDS {
         let queue = server.queue(&json!({}));
-        let jobs = submit_against(&server, &queue, round, &["draining", "complete"], || {
-            server.post(&format!("{queue}/drain")).send().expect(200);
+        let jobs = std::thread::scope(|scope| {
+            // State and counters are of one moment.
+            scope.spawn(|| {
+                let patience = Patience::new();
+                while patience.lasts() {
+                    let shown = server.show(&queue);
+                    let [active, ..] = counts(&shown);
+                    match shown["state"].as_str().unwrap() {
+                        "active" => {}
+                        "draining" => assert!(active > 0, "{shown}"),
+                        state => {
+                            assert_eq!((state, active), ("complete", 0));
+                            break;
+                        }
+                    }
+                }
+            });
+            let jobs = submit_against(&server, &queue, round, &["draining", "complete"], || {
+                server.post(&format!("{queue}/drain")).send().expect(200);
+            });
+            while server.complete_any() {}
+            jobs
         });
-        while server.complete_any() {}
         let shown = server.show(&queue);
         assert_eq!(shown["state"], "complete");
         assert_eq!(counts(&shown), [0, jobs.len() as u64, 0]);
@@ -159,7 +196,8 @@ fn a_submit_that_races_with_expiry_is_refused_or_keeps_the_queue() {
         let expired = AtomicBool::new(false);
         let jobs = std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !expired.load(Ordering::Relaxed) {
+                let patience = Patience::new();
+                while patience.lasts() && !expired.load(Ordering::Relaxed) {
                     let quiet_since = Timestamp(0);
                     server.execute(Command::ExpireQueue { queue: id, quiet_since });
                     let shown = server.show(&queue);
@@ -168,7 +206,8 @@ fn a_submit_that_races_with_expiry_is_refused_or_keeps_the_queue() {
                 }
             });
             let mut jobs = 0;
-            for n in 0.. {
+            let patience = Patience::new();
+            for n in (0..).take_while(|_| patience.lasts()) {
                 let post = server.post(&format!("{queue}/jobs"));
                 let post = post.json(&action_json(round * 100_000 + n)).accept(JSON).send();
                 let Some(job) = accepted(&post, &["expired"]).pop() else { break };
@@ -191,11 +230,12 @@ fn counters_include_every_result_that_was_seen() {
     server.register();
     let [queue, token] = server.remote_queue(&json!({}));
     let jobs: Vec<u64> = (0..JOBS).map(|n| server.submit_to(&queue, &action_json(n))).collect();
+    let patience = Patience::new();
     std::thread::scope(|scope| {
         scope.spawn(|| while server.complete_any() {});
         scope.spawn(|| {
             let (mut since, mut seen) = (0, 0);
-            while seen < JOBS {
+            while patience.lasts() && seen < JOBS {
                 let page = server.show(&format!("{token}/completed?since={since}&wait=60"));
                 since = page["next"].as_u64().unwrap();
                 seen += page["completed"].as_array().unwrap().len() as u64;
@@ -210,7 +250,7 @@ fn counters_include_every_result_that_was_seen() {
         scope.spawn(|| {
             for (seen, job) in (1..).zip(&jobs) {
                 // In this order they are run.
-                while state_of(&server, &queue, *job) != "completed" {
+                while patience.lasts() && state_of(&server, &queue, *job) != "completed" {
                     std::thread::yield_now();
                 }
                 let [_, completed, _] = counts(&server.show(&queue));
