@@ -100,11 +100,11 @@ fn so_many_turns_are_remembered() {
         let mut plant = Plant::new();
         let queues = [plant.queue(None), plant.queue(None)];
         plant.submit(Some(queues[0]), 0, 0);
-        for priority in 0..=others {
+        for (number, priority) in (1..).zip(1..=others + 1) {
             let (_, party) = plant.assign().unwrap();
             assert_eq!(party, Some(queues[0]));
-            if priority < others {
-                plant.submit(Some(queues[0]), 1 + priority as u32, 1 + priority);
+            if priority <= others {
+                plant.submit(Some(queues[0]), number, priority);
             }
         }
         plant.submit(Some(queues[0]), 100, 0);

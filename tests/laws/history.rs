@@ -28,7 +28,7 @@ pub(crate) enum Step {
     DrainQueue(usize),
     CancelQueue(usize),
     /// Somebody may have asked about it as many milliseconds ago.
-    ExpireQueue(usize, u64),
+    ExpireQueue(usize, u32),
     RetireQueue(usize),
     /// Reports about every attempt that is no longer current.
     Late,
@@ -225,7 +225,7 @@ fn surroundings() -> impl Strategy<Value = Step> {
         3 => settings().prop_map(Step::CreateQueue),
         2 => any.clone().prop_map(Step::DrainQueue),
         2 => any.clone().prop_map(Step::CancelQueue),
-        3 => (any.clone(), 0..5_000_u64).prop_map(|(queue, ago)| Step::ExpireQueue(queue, ago)),
+        3 => (any.clone(), 0..5_000_u32).prop_map(|(queue, ago)| Step::ExpireQueue(queue, ago)),
         2 => any.prop_map(Step::RetireQueue),
         4 => (-50..2_000_i64).prop_map(Step::Advance),
         1 => (1..3_usize).prop_map(Step::Runners),

@@ -50,6 +50,7 @@ fn run(steps: &[Step]) -> Bench {
 }
 
 /// Puts `law` to at least so many histories.
+#[expect(clippy::print_stdout, reason = "whoever sees it fail can repeat the run")]
 fn histories(cases: u32, law: impl Fn(&[Step], Index)) {
     let given = ProptestConfig::default();
     let seed = match given.rng_seed {
@@ -57,10 +58,9 @@ fn histories(cases: u32, law: impl Fn(&[Step], Index)) {
         RngSeed::Random => System.number(),
     };
     println!("PROPTEST_RNG_SEED={seed}");
-    let wanted = if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { 0 };
     let seeds = FileFailurePersistence::Direct("tests/laws/histories.seeds");
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: cases.max(wanted),
+        cases: cases.max(given.cases),
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(seeds)),
         source_file: Some(file!()),

@@ -97,8 +97,8 @@ impl Bench {
     }
 
     /// Its time may be over, and somebody may have asked about it `quiet` milliseconds ago.
-    pub(crate) fn expire_queue(&mut self, queue: QueueId, quiet: u64) {
-        let quiet_since = ledgerun::domain::Timestamp(self.now().0 - quiet as i64 * 1_000);
+    pub(crate) fn expire_queue(&mut self, queue: QueueId, quiet: u32) {
+        let quiet_since = ledgerun::domain::Timestamp(self.now().0 - i64::from(quiet) * 1_000);
         let command = Command::ExpireQueue { queue, quiet_since };
         if let Some(wrong) = self.refusal(queue, &QueueState::ALL, "expire") {
             assert_eq!(self.execute(&command).unwrap_err(), wrong);
