@@ -170,3 +170,24 @@ impl Client {
         self.get(&format!("{above}/completed?since={since}&limit={limit}&wait={wait}")).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_named_by_number_or_token() {
+        let path = |text: &str| text.parse().map(QueueRef::path);
+        assert_eq!(path("7"), Ok("/compute/queues/7".into()));
+        // Also a token of digits alone.
+        for token in ["0123456789abcdef01234567", "012345678901234567890123"] {
+            assert_eq!(path(token), Ok(format!("/compute/queues/{token}")));
+            let queue: QueueRef = token.parse().unwrap();
+            assert!(!format!("{queue} {queue:?}").contains(token));
+            assert_eq!(jobs_path(Some(queue)), format!("/compute/queues/{token}/jobs"));
+        }
+        for wrong in ["", "0", "-1", "4294967296", "0123456789abcdef0123456", "x/../jobs"] {
+            assert_eq!(path(wrong), Err(NoQueueRef), "{wrong}");
+        }
+    }
+}

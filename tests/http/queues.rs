@@ -1,5 +1,9 @@
 //! Queues by number and by token: their making, their life, their end.
 
+use std::time::Duration;
+
+use ledgerun::clock::monotonic;
+use ledgerun::domain::{QueueId, QueueState};
 use ledgerun::wire::cb::Object;
 use serde_json::{Value, json};
 
@@ -272,4 +276,26 @@ fn retries_follow_the_queue() {
     assert_eq!((&shown["failed_count"], &shown["active_count"]), (&json!(0), &json!(1)));
     server.fail("broken");
     again().refused(409, "retry_limit");
+}
+
+#[test]
+fn a_queue_that_is_asked_about_is_not_idle() {
+    let server = Server::start();
+    let [number, token] = server.remote_queue(&json!({"expire_after_idle_s": 1}));
+    let id: QueueId = number.rsplit('/').next().unwrap().parse().unwrap();
+    // By no request, which would itself keep it.
+    let state = || server.engine.read(|published| published.views.queue_state(id).unwrap());
+    let page = server.show(&format!("{token}/completed?wait=2.2"));
+    assert_eq!(page["completed"], json!([]));
+    assert_eq!(state(), QueueState::Active);
+    let quiet = monotonic();
+    while state() != QueueState::Expired {
+        assert!(quiet.elapsed() < Duration::from_secs(30), "it never expired");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(quiet.elapsed() > Duration::from_millis(900), "the wait counted as idle");
+    assert_eq!(server.show(&token)["state"], "expired");
+    let late = server.post(&format!("{token}/jobs")).json(&action_json(1)).accept(JSON).send();
+    late.refused(409, "queue_is_expired");
+    server.post(&format!("{token}/drain")).send().refused(409, "queue_is_expired");
 }
