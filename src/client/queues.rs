@@ -20,7 +20,7 @@ pub enum QueueRef {
     Token(QueueToken),
 }
 
-/// A text names no queue. It may be a token with a slip of the pen, so it isn't repeated.
+/// A text names no queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a queue is named by its number, or by a token of 24 hex digits")]
 pub struct NoQueueRef;

@@ -54,14 +54,16 @@ impl Ends {
                 let (queues, last) = look(&engine, seen);
                 let Some(last) = last else { break };
                 seen = last;
-                let waiting = self.waiting();
-                for queue in queues {
-                    if let Some(sender) = waiting.get(&queue) {
-                        sender.send_replace(());
-                    }
-                }
+                self.wake(&queues);
             }
             seen = seen.max(newest);
+        }
+    }
+
+    fn wake(&self, queues: &BTreeSet<QueueId>) {
+        let waiting = self.waiting();
+        for sender in queues.iter().filter_map(|queue| waiting.get(queue)) {
+            sender.send_replace(());
         }
     }
 
@@ -103,5 +105,34 @@ impl Drop for EndsOf {
         if waiting.get(&self.queue).is_some_and(|sender| sender.receiver_count() == 0) {
             waiting.remove(&self.queue);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_those_who_wait_for_a_queue_are_woken() {
+        let ends = Arc::new(Ends::default());
+        let queue = |number| QueueId::new(number).unwrap();
+        let woken = |waiting: &mut EndsOf| waiting.changed().now_or_never() == Some(true);
+        let (mut first, mut same) = (ends.of(queue(1)), ends.of(queue(1)));
+        let mut other = ends.of(queue(2));
+        ends.wake(&BTreeSet::from([queue(1), queue(3)]));
+        // From before this one came.
+        let mut late = ends.of(queue(1));
+        assert!(woken(&mut first) && woken(&mut same));
+        assert!(!woken(&mut other) && !woken(&mut late));
+        assert!(!woken(&mut first), "once for each time");
+        drop((first, same));
+        ends.wake(&BTreeSet::from([queue(1)]));
+        assert!(woken(&mut late));
+        drop(late);
+        assert_eq!(ends.waiting().keys().copied().collect::<Vec<_>>(), [queue(2)]);
+        drop(other);
+        assert!(ends.waiting().is_empty(), "nobody is remembered who is gone");
     }
 }

@@ -133,6 +133,12 @@ fn what_cannot_be_is_refused_by_name() {
     assert_eq!(refused["limit"], 2_048);
     server.post("/compute/queues").json(&json!([])).send().refused(400, "malformed_body");
     server.post("/compute/queues").body(PKG, b"x").send().refused(415, "unsupported_media_type");
+    for path in ["/compute/queues", "/compute/queues/remote"] {
+        server.post(path).accept("text/html").send().refused(406, "not_acceptable");
+    }
+    server.engine.set_has_room(false);
+    server.post("/compute/queues").send().refused(507, "insufficient_storage");
+    server.engine.set_has_room(true);
     let list = server.show("/compute/queues");
     assert_eq!(list["queues"].as_array().unwrap().len(), 1, "nothing was made by a refusal");
 }
