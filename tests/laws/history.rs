@@ -147,7 +147,7 @@ fn failure() -> impl Strategy<Value = FailureKind> {
     prop_oneof![
         6 => Just(Exit),
         3 => Just(RunnerLost),
-        1 => Just(InputLost),
+        4 => Just(InputLost),
         1 => Just(Launch),
         1 => Just(TimedOut),
         1 => Just(BadOutput),

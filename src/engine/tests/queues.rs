@@ -133,8 +133,15 @@ async fn what_was_said_about_queues_survives_a_power_cut_at_every_sync() {
             .map(|row| row.execution)
             .collect();
 
-        let bench = open(survivors, &records, true);
+        let bench = open(survivors.clone(), &records, true);
         run_dry(&bench).await;
+        let mended = survivors.live().into_iter().skip(records.len());
+        let lost = mended.filter_map(|record| match record.event {
+            Event::AttemptLost { execution, .. } => Some(execution),
+            _ => None,
+        });
+        let lost: BTreeSet<Lsn> = lost.collect();
+        assert!(lost.is_subset(&wanted), "cut {cut}: {lost:?} ran for nobody");
         let launched: BTreeSet<Lsn> =
             bench.runner.launched().into_iter().map(|attempt| attempt.execution).collect();
         assert_eq!(launched, wanted, "cut {cut}: what runs is not what is wanted");
