@@ -108,6 +108,12 @@ pub enum LogFormat {
     Json,
 }
 
+/// The variable with the access token of the service itself.
+pub const ACCESS_TOKEN: &str = "LEDGERUN_ACCESS_TOKEN";
+
+/// Characters of the shortest access token that is taken.
+pub const ACCESS_TOKEN_LEN_MIN: usize = 16;
+
 /// What is logged when nothing else is said.
 pub const LOG_DEFAULT: &str = "info";
 
@@ -173,6 +179,11 @@ settings! {
     data_dir: PathBuf, "LEDGERUN_DATA_DIR", "DIR";
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8558]
     listen: SocketAddr, "LEDGERUN_LISTEN", "ADDR:PORT";
+    /// File with the token that clients must show; or the token itself in `LEDGERUN_ACCESS_TOKEN` [default: none is needed]
+    access_token_file: PathBuf, "LEDGERUN_ACCESS_TOKEN_FILE", "FILE";
+    /// Let everybody in who reaches an address that is not loopback
+    #[arg(num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    insecure_no_auth: bool, "LEDGERUN_INSECURE_NO_AUTH", "BOOL";
     /// Attempts to run at once; 0 accepts jobs and runs none [default: logical cores]
     slots: usize, "LEDGERUN_SLOTS", "N";
     /// Isolation of attempts; strict refuses what cannot be isolated [default: best-effort]
@@ -205,8 +216,30 @@ settings! {
     chunk_bytes_max: ByteSize, "LEDGERUN_CHUNK_BYTES_MAX", "SIZE";
     /// Most actions in one batch [default: 100000]
     batch_actions_max: usize, "LEDGERUN_BATCH_ACTIONS_MAX", "N";
-    /// Give up on a request whose body stays silent this long [default: 30s]
+    /// How long a client may keep silent within a request's body [default: 30s]
     body_timeout: Span, "LEDGERUN_BODY_TIMEOUT", "TIME";
+    /// How long a client may take nothing of its answer [default: 30s]
+    answer_timeout: Span, "LEDGERUN_ANSWER_TIMEOUT", "TIME";
+    /// Bytes a second that make up for a client's silence, both ways [default: 4 KiB]
+    min_rate: ByteSize, "LEDGERUN_MIN_RATE", "SIZE";
+    /// How long the head of a request may take from its first byte [default: 10s]
+    head_timeout: Span, "LEDGERUN_HEAD_TIMEOUT", "TIME";
+    /// How long a connection may be without a request [default: 75s]
+    idle_timeout: Span, "LEDGERUN_IDLE_TIMEOUT", "TIME";
+    /// Connections at once [default: 3072, or fewer where the system allows fewer open files]
+    connections_max: usize, "LEDGERUN_CONNECTIONS_MAX", "N";
+    /// Connections at once of one address that is not loopback [default: half of all]
+    peer_connections_max: usize, "LEDGERUN_PEER_CONNECTIONS_MAX", "N";
+    /// Requests that may wait for something to happen, at once [default: as many as connections]
+    polls_max: usize, "LEDGERUN_POLLS_MAX", "N";
+    /// Memory for heads that are not complete or belong to requests under way [default: 8 MiB]
+    head_memory_max: ByteSize, "LEDGERUN_HEAD_MEMORY_MAX", "SIZE";
+    /// Memory for objects and JSON being received [default: 48 MiB]
+    body_memory_max: ByteSize, "LEDGERUN_BODY_MEMORY_MAX", "SIZE";
+    /// Memory for packages and chunks being received [default: 64 MiB]
+    upload_memory_max: ByteSize, "LEDGERUN_UPLOAD_MEMORY_MAX", "SIZE";
+    /// Memory for answers that clients have not taken yet [default: 16 MiB]
+    answer_memory_max: ByteSize, "LEDGERUN_ANSWER_MEMORY_MAX", "SIZE";
     /// How long a poll by worker and action may be held before 202 [default: 100ms]
     poll_hold: Span, "LEDGERUN_POLL_HOLD", "TIME";
     /// Another host name that requests may carry in their Host header [default: loopback names only]
@@ -236,6 +269,14 @@ pub enum Error {
     },
     #[error("the access token in {origin} is {fault}")]
     Token { origin: String, fault: &'static str },
+    #[error(
+        "the access token in {origin} has {found} characters and needs at least {ACCESS_TOKEN_LEN_MIN}: it could be guessed; `openssl rand -hex 16` makes a good one"
+    )]
+    ShortToken { origin: String, found: usize },
+    #[error(
+        "--listen {0} is not a loopback address, so whoever reaches it could run programs here; name a file with an access token by --access-token-file, or say --insecure-no-auth if everybody may"
+    )]
+    NoAccessToken(SocketAddr),
     #[error("no data directory: HOME is not set; name one with --data-dir")]
     NoDataDir,
 }
@@ -281,16 +322,56 @@ impl ServeArgs {
     }
 }
 
+impl ServeArgs {
+    /// The access token that clients must show: that of the file, else that of the environment.
+    /// None is needed when nobody set one and only this machine can ask, or everybody may.
+    pub fn access_token(&self) -> Result<Option<String>, Error> {
+        let file = self.access_token_file.as_deref();
+        let token = token_of(file, ACCESS_TOKEN)?;
+        if token.is_none() && !self.lets_all_in() && !is_loopback(self.listen()) {
+            return Err(Error::NoAccessToken(self.listen()));
+        }
+        let Some(token) = token else { return Ok(None) };
+        if token.len() < ACCESS_TOKEN_LEN_MIN {
+            let origin = file.map_or(ACCESS_TOKEN.into(), |path| path.display().to_string());
+            return Err(Error::ShortToken { origin, found: token.len() });
+        }
+        Ok(Some(token))
+    }
+
+    /// Whether the operator wants no access token although others than this machine can ask.
+    pub fn lets_all_in(&self) -> bool {
+        self.insecure_no_auth == Some(true)
+    }
+
+    /// The access token's file, when users other than its owner can read it.
+    pub fn exposed_token_file(&self) -> Option<&Path> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.access_token_file.as_deref()?;
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o077 != 0).then_some(path)
+    }
+}
+
+/// Whether only this machine reaches an address.
+pub fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// The access token that a client shows: that of a file, else that of the environment.
 pub fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
+    token_of(file, "LEDGERUN_TOKEN")
+}
+
+fn token_of(file: Option<&Path>, name: &str) -> Result<Option<String>, Error> {
     let (text, origin) = match file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| Error::ReadToken { path: path.into(), source })?;
             (text, path.display().to_string())
         }
-        None => match variable("LEDGERUN_TOKEN") {
-            Some(text) => (text, "LEDGERUN_TOKEN".to_owned()),
+        None => match variable(name) {
+            Some(text) => (text, name.to_owned()),
             None => return Ok(None),
         },
     };

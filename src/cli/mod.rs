@@ -8,12 +8,14 @@ mod away;
 mod completed;
 mod demo;
 pub mod exit;
+mod files;
 mod jobs;
 mod log;
 mod output;
 mod queue;
 mod run;
 mod serve;
+mod settings;
 mod submit;
 mod workers;
 
@@ -194,7 +196,9 @@ fn start_log(args: &config::LogArgs) -> anyhow::Result<()> {
 fn serve_variables() -> Vec<String> {
     let serve = ServeCommand::augment_args(clap::Command::new("serve"));
     let variables = serve.get_arguments().filter_map(clap::Arg::get_env);
-    variables.filter_map(|name| name.to_str().map(str::to_owned)).collect()
+    let variables = variables.filter_map(|name| name.to_str().map(str::to_owned));
+    // A token has no flag, so that it isn't in the list of processes.
+    variables.chain([config::ACCESS_TOKEN.to_owned()]).collect()
 }
 
 /// One thread is enough for a client.

@@ -8,20 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::exit::{Code, Coded};
-use super::{allocator, output};
+use super::{allocator, files, output, settings};
 use crate::chunks;
 use crate::clock::System;
-use crate::config::{ServeArgs, Span};
-use crate::decide::Policy;
+use crate::config::ServeArgs;
 use crate::domain::{Lsn, Millis};
-use crate::engine::{Boot, Handle, Keeping, Options, Parts, Running};
+use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
-use crate::http::{self, HttpConfig, Limits, RunnerSummary};
+use crate::http::{self, AccessToken, HttpConfig};
 use crate::runner::Runner;
 use crate::runner::local::{LocalOptions, LocalRunner};
 use crate::views::{ApplyError, Published};
@@ -29,8 +28,8 @@ use crate::views::{ApplyError, Published};
 /// How often free disk space and the state of the chunk store are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often chunks that nothing refers to are collected when nothing else is said.
-const COLLECT_EVERY: Duration = Duration::from_hours(1);
+/// Connections that may wait to be accepted; the system may allow fewer.
+const BACKLOG: u32 = 4_096;
 
 /// What a stop waits for running attempts when nothing else is said.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -44,11 +43,12 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Code> {
         );
         return Err(Coded::error(Code::Usage, why));
     }
+    let access_token = settings::access_token(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let service = start(&runtime, args)?;
+    let service = start(&runtime, args, access_token)?;
     let kept = runtime.block_on(keep(service));
     // After a second signal or a failure there may be threads that would wait for attempts.
     runtime.shutdown_background();
@@ -62,6 +62,15 @@ struct Signals {
 }
 
 impl Signals {
+    /// From now on they end nothing by themselves.
+    fn new(runtime: &tokio::runtime::Runtime) -> std::io::Result<Self> {
+        let _context = runtime.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -93,7 +102,11 @@ struct Service {
 
 /// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
 /// are answered.
-fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<Service> {
+fn start(
+    runtime: &tokio::runtime::Runtime,
+    args: &ServeArgs,
+    access_token: Option<AccessToken>,
+) -> anyhow::Result<Service> {
     let root = args.data_dir()?;
     {
         let _context = runtime.enter();
@@ -108,6 +121,8 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
     let runner = start_runner(args, &dir, &store, &handle)?;
     let grace = args.shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.0);
 
+    // After the runner has its supervisor: attempts keep the limit that programs expect.
+    let connections_max = files::connections_max(args.connections_max);
     let listener = listen(runtime, args.listen())?;
     let url = url(listener.local_addr()?);
     let (stop_http, stopped) = oneshot::channel();
@@ -115,7 +130,11 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
         listener,
         handle.clone(),
         store.clone(),
-        http_config(args, &dir, runner.as_deref(), grace),
+        HttpConfig {
+            connections_max,
+            access_token,
+            ..settings::http_config(args, &dir, runner.as_deref(), grace)
+        },
         async {
             // Resolves when the sender is dropped.
             let _ = stopped.await;
@@ -131,7 +150,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
     .map_err(log_failed)?;
     let last = log.last();
     let parts = Parts {
-        options: Options { policy: policy(args), keeping: keeping(args) },
+        options: Options { policy: settings::policy(args), keeping: settings::keeping(args) },
         log: Box::new(log),
         published,
         chunks: store.clone(),
@@ -143,13 +162,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
     watch_space(runtime, args, dir.clone(), handle);
     tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
     // Before anybody is told, so that no signal ends the service the hard way from here on.
-    let signals = {
-        let _context = runtime.enter();
-        Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        }
-    };
+    let signals = Signals::new(runtime)?;
     announce(&Announcement {
         ready: true,
         url: &url,
@@ -164,7 +177,7 @@ fn start(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> anyhow::Result<
 fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
     let mut options = chunks::Options::default();
     if let Some(grace) = args.chunk_grace {
-        options.grace = Millis(millis(grace));
+        options.grace = Millis(settings::millis(grace));
     }
     let open = || chunks::Store::open(&dir.chunks(), options.clone());
     let opened = match open() {
@@ -191,7 +204,16 @@ fn announce(ready: &Announcement<'_>) -> anyhow::Result<()> {
 }
 
 fn listen(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    runtime.block_on(TcpListener::bind(address)).map_err(|wrong| {
+    let listen = async {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    runtime.block_on(listen).map_err(|wrong| {
         let hint = match wrong.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "; stop what runs there, or choose another port with --listen (0 picks a free one)"
@@ -294,69 +316,6 @@ fn watch_space(
             }
         }
     });
-}
-
-fn millis(span: Span) -> u64 {
-    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn policy(args: &ServeArgs) -> Policy {
-    let standard = Policy::default();
-    Policy {
-        retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
-        backoff_first_ms: args.retry_backoff.map_or(standard.backoff_first_ms, millis),
-        backoff_max_ms: args.retry_backoff_max.map_or(standard.backoff_max_ms, millis),
-        queue_expire_after: match args.queue_expiry {
-            None => standard.queue_expire_after,
-            Some(time) => Some(Millis(millis(time))).filter(|time| time.0 > 0),
-        },
-    }
-}
-
-fn keeping(args: &ServeArgs) -> Keeping {
-    let results = args.result_retention.unwrap_or_default();
-    Keeping {
-        results_max: results.count,
-        result_age_max: results.age,
-        result_bytes_max: results.bytes,
-        queue_age_max: args.queue_retention.map(|time| time.0),
-        collect_every: match args.chunk_collection {
-            None => Some(COLLECT_EVERY),
-            Some(time) => Some(time.0).filter(|time| !time.is_zero()),
-        },
-    }
-}
-
-fn http_config(
-    args: &ServeArgs,
-    dir: &DataDir,
-    runner: Option<&LocalRunner>,
-    grace: Duration,
-) -> HttpConfig {
-    let standard = HttpConfig::default();
-    let limits = Limits {
-        object_bytes: args.object_bytes_max.map_or(standard.limits.object_bytes, |s| s.as_u64()),
-        package_bytes: args.package_bytes_max.map_or(standard.limits.package_bytes, |s| s.as_u64()),
-        chunk_bytes: args.chunk_bytes_max.map_or(standard.limits.chunk_bytes, |s| s.as_u64()),
-        batch_actions: args.batch_actions_max.unwrap_or(standard.limits.batch_actions),
-    };
-    let runners = runner.map(|runner| RunnerSummary {
-        name: runner.name(),
-        host: runner.host(),
-        slots: runner.slots(),
-        sandbox: Vec::new(),
-    });
-    HttpConfig {
-        limits,
-        body_idle_timeout: args.body_timeout.map_or(standard.body_idle_timeout, |span| span.0),
-        poll_hold: args.poll_hold.map_or(standard.poll_hold, |span| span.0),
-        hosts: args.allowed_host.iter().cloned().collect(),
-        data_dir: Some(dir.root().to_owned()),
-        runners: runners.into_iter().collect(),
-        retries_max: policy(args).retries_max_default,
-        shutdown_grace: grace,
-        ..standard
-    }
 }
 
 /// The URL of an address; an unspecified one is reached by loopback.

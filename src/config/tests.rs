@@ -98,3 +98,45 @@ fn a_token_is_one_word() {
         assert!(token(Some(file(text).path())).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn the_services_own_token_is_long_and_needed_beyond_loopback() {
+    let file = file("  0123456789abcdef\n");
+    let path = file.path().to_str().unwrap();
+    let with = line(&format!("--listen 0.0.0.0:0 --access-token-file {path}")).serve;
+    assert_eq!(with.access_token().unwrap().as_deref(), Some("0123456789abcdef"));
+    for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        let none = line(&format!("--listen {listen}")).serve.access_token();
+        assert_eq!(none.unwrap(), None, "{listen}");
+    }
+    for listen in ["0.0.0.0:1", "[::]:1", "10.1.2.3:1", "[::ffff:10.1.2.3]:1"] {
+        let wrong = line(&format!("--listen {listen}")).serve.access_token().unwrap_err();
+        let wrong = wrong.to_string();
+        assert!(wrong.contains("--access-token-file") && wrong.contains(listen), "{wrong}");
+        let all = line(&format!("--listen {listen} --insecure-no-auth")).serve.access_token();
+        assert_eq!(all.unwrap(), None, "{listen}");
+    }
+}
+
+#[test]
+fn a_token_that_could_be_guessed_is_refused() {
+    for text in ["0123456789abcde\n", "", "two words that are long"] {
+        let file = file(text);
+        let path = file.path().to_str().unwrap();
+        let wrong = line(&format!("--access-token-file {path}")).serve.access_token();
+        assert!(wrong.unwrap_err().to_string().contains(path), "{text:?}");
+    }
+    let absent = line("--access-token-file /nowhere/token").serve.access_token().unwrap_err();
+    assert!(absent.to_string().contains("/nowhere/token"), "{absent}");
+}
+
+#[test]
+fn a_token_file_that_others_can_read_is_noticed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = file("0123456789abcdef");
+    let given = line(&format!("--access-token-file {}", file.path().display())).serve;
+    for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(given.exposed_token_file().is_some(), exposed, "{mode:o}");
+    }
+}

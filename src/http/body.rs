@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::error::Error;
+use super::links::{Link, Links, Wait};
+use super::patience::Patience;
 
 /// One unit of the budget, in bytes.
 const UNIT_BYTES: usize = 1_024;
@@ -20,27 +22,61 @@ const LINGER: Duration = Duration::from_secs(3);
 /// And how much of it, in bytes.
 const LINGER_BYTES: usize = 64 << 20;
 
-/// How many body bytes may be buffered at once, over all requests.
+/// A body up to this length is small: some memory is for such alone, in bytes.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+/// What is set aside for a body before more of it has come, in bytes.
+const FIRST_BYTES: usize = 16 << 10;
+/// How many silent connections are cut off for one body's sake, at most.
+const CUT_MAX: usize = 64;
+/// How long it then waits for their memory.
+const CUT_WAIT: Duration = Duration::from_secs(1);
+
+/// How many body bytes may be buffered at once, over all requests. A quarter is for small bodies
+/// alone, so that large ones don't keep ordinary submissions out.
 pub(super) struct Budget {
-    units: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    any: Arc<Semaphore>,
+    links: Arc<Links>,
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self { units: Arc::new(Semaphore::new(bytes.div_ceil(UNIT_BYTES))) }
+    pub(super) fn new(bytes: usize, links: Arc<Links>) -> Self {
+        let units = bytes.div_ceil(UNIT_BYTES);
+        let semaphore = |units| Arc::new(Semaphore::new(units));
+        Self { small: semaphore(units / 4), any: semaphore(units - units / 4), links }
     }
 
-    /// Sets `bytes` aside until the permit is dropped.
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+    fn try_take(&self, units: u32, small: bool) -> Option<OwnedSemaphorePermit> {
+        let from = |pool: &Arc<Semaphore>| pool.clone().try_acquire_many_owned(units).ok();
+        if small { from(&self.small).or_else(|| from(&self.any)) } else { from(&self.any) }
+    }
+
+    /// Sets `bytes` of a body aside until the permit is dropped. When there is no room, clients
+    /// that have stopped in the middle of their bodies lose theirs.
+    async fn take(&self, bytes: usize, small: bool) -> Result<OwnedSemaphorePermit, Error> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        self.units.clone().try_acquire_many_owned(units).map_err(|_| Error::Busy)
+        if let Some(permit) = self.try_take(units, small) {
+            return Ok(permit);
+        }
+        let until = tokio::time::Instant::now() + CUT_WAIT;
+        for _ in 0..CUT_MAX {
+            if !self.links.give_way(Wait::Body) || tokio::time::Instant::now() > until {
+                break;
+            }
+            // The connection that was cut ends on a thread of its own time.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            if let Some(permit) = self.try_take(units, small) {
+                return Ok(permit);
+            }
+        }
+        Err(Error::Busy)
     }
 }
 
 /// A buffered body. Its share of the budget is given back when it is dropped.
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
@@ -50,7 +86,9 @@ pub(super) struct Body {
     /// `None` after the end.
     stream: Option<Pieces>,
     length: Length,
-    idle: Duration,
+    patience: Patience,
+    /// Told that the client is waited for, and as what.
+    link: Option<(Arc<Link>, Wait)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,9 +98,13 @@ enum Length {
 }
 
 impl Body {
-    /// Wraps the stream of a request with these headers. A client that sends nothing for `idle`
-    /// is given up.
-    pub(super) fn new<S, B>(stream: S, headers: &HeaderMap, idle: Duration) -> Self
+    /// Wraps the stream of a request with these headers.
+    pub(super) fn new<S, B>(
+        stream: S,
+        headers: &HeaderMap,
+        patience: Patience,
+        link: Arc<Link>,
+    ) -> Self
     where
         S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
         B: Buf,
@@ -74,13 +116,15 @@ impl Body {
             Length::Bytes(headers.get(CONTENT_LENGTH).and_then(number).unwrap_or(0))
         };
         let stream = stream.map(|item| item.map(|mut buf| buf.copy_to_bytes(buf.remaining())));
-        Self { stream: Some(Box::pin(stream)), length, idle }
+        let link = Some((link, Wait::Transfer));
+        Self { stream: Some(Box::pin(stream)), length, patience, link }
     }
 
     /// What is left in a request whose body was taken.
     pub(super) fn none() -> Self {
         let stream = Box::pin(futures_util::stream::empty());
-        Self { stream: Some(stream), length: Length::Bytes(0), idle: Duration::ZERO }
+        let patience = Patience::new(Duration::ZERO, 0);
+        Self { stream: Some(stream), length: Length::Bytes(0), patience, link: None }
     }
 
     /// How long the body says it is.
@@ -107,14 +151,30 @@ impl Body {
     /// The next piece, `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        match tokio::time::timeout(self.idle, stream.next()).await {
-            Err(_) => Err(Error::BodyTimeout { idle: self.idle }),
-            Ok(None) => {
+        let piece = if let Some(piece) = stream.next().now_or_never() {
+            piece
+        } else {
+            if let Some((link, wait)) = &self.link {
+                link.waits(Some(*wait));
+            }
+            let began = tokio::time::Instant::now();
+            let piece = tokio::time::timeout(self.patience.left(), stream.next()).await;
+            if let Some((link, _)) = &self.link {
+                link.resumes();
+            }
+            self.patience.moved(began.elapsed(), 0);
+            piece.map_err(|_| Error::BodyTimeout { idle: self.patience.whole() })?
+        };
+        match piece {
+            None => {
                 self.stream = None;
                 Ok(None)
             }
-            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-            Ok(Some(Err(source))) => Err(Error::BodyBroken { source }),
+            Some(Ok(bytes)) => {
+                self.patience.moved(Duration::ZERO, bytes.len());
+                Ok(Some(bytes))
+            }
+            Some(Err(source)) => Err(Error::BodyBroken { source }),
         }
     }
 
@@ -126,24 +186,37 @@ impl Body {
             Length::Bytes(length) => usize::try_from(length).unwrap_or(usize::MAX),
             Length::Unknown => 0,
         };
-        // What is announced is set aside at once, so that two half-read bodies never wait for
-        // each other. It is not allocated before it arrives.
-        let mut permit = budget.take(announced)?;
+        let small = match self.length {
+            Length::Bytes(_) => announced <= SMALL_BYTES_MAX,
+            Length::Unknown => false,
+        };
+        if let Some((_, wait)) = &mut self.link {
+            *wait = Wait::Body;
+        }
+        // What is announced costs nothing. Memory is set aside for what comes, in steps that
+        // double.
+        let mut held = announced.min(FIRST_BYTES);
+        let mut permits = vec![budget.take(held, small).await?];
         let Some(first) = self.next().await? else {
-            return Ok(Buffered { bytes: Bytes::new(), _permit: permit });
+            return Ok(Buffered { bytes: Bytes::new(), _permits: permits });
         };
         if first.len() == announced {
-            return Ok(Buffered { bytes: first, _permit: permit });
+            return Ok(Buffered { bytes: first, _permits: permits });
         }
         let mut whole = BytesMut::from(&first[..]);
-        let mut held = announced;
+        drop(first);
         loop {
             if whole.len() > limit_here {
                 return Err(Error::BodyTooLarge { limit });
             }
             if whole.len() > held {
-                let more = whole.len().max(64 * UNIT_BYTES);
-                permit.merge(budget.take(more)?);
+                let more = whole.len().max(FIRST_BYTES);
+                let more = if self.length == Length::Unknown {
+                    more
+                } else {
+                    more.min(announced.saturating_sub(held)).max(whole.len() - held)
+                };
+                permits.push(budget.take(more, small).await?);
                 held += more;
             }
             match self.next().await? {
@@ -151,7 +224,7 @@ impl Body {
                 None => break,
             }
         }
-        Ok(Buffered { bytes: whole.freeze(), _permit: permit })
+        Ok(Buffered { bytes: whole.freeze(), _permits: permits })
     }
 }
 

@@ -10,6 +10,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
+use super::answers::Share;
 use super::error::Error;
 use super::negotiate::{Media, Spelling};
 use super::payload::{self, malformed};
@@ -133,8 +134,13 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
         .filter(|_| header(headers, &IF_RANGE).is_none_or(|tag| tag == etag))
         .and_then(Range::parse);
     let store = request.app.chunks.clone();
-    let mut response =
-        store::blocking(move || open(&store, id, media, range)).await?.into_response();
+    let sending = store::blocking(move || open(&store, id, media, range)).await?;
+    let share = if sending.is_whole() {
+        None
+    } else {
+        Some(request.app.answers.stream(&request.app).await?)
+    };
+    let mut response = sending.into_response(share);
     mark(&mut response, &etag);
     Ok(response)
 }
@@ -149,7 +155,12 @@ struct Sending {
 }
 
 impl Sending {
-    fn into_response(mut self) -> Response {
+    /// Whether all of it is at hand.
+    fn is_whole(&self) -> bool {
+        !self.sources.iter().any(|source| matches!(source, Source::Content(_)))
+    }
+
+    fn into_response(mut self, share: Option<Share>) -> Response {
         let whole = match (self.sources.pop(), self.sources.is_empty()) {
             (Some(Source::Bytes(bytes)), true) => Some(bytes),
             (Some(last), _) => {
@@ -162,7 +173,7 @@ impl Sending {
             respond::bytes(self.status, self.media, bytes)
         } else {
             let pieces = store::outgoing(self.sources);
-            respond::stream(self.media, Some(self.length), pieces)
+            respond::stream(self.media, Some(self.length), pieces, share)
         };
         *response.status_mut() = self.status;
         // Said outright, because an empty body's length is left out of an answer to HEAD.

@@ -17,13 +17,32 @@ pub struct HttpConfig {
     pub upload_bytes_max: usize,
     /// How long an upload waits for its turn before 503.
     pub upload_wait: Duration,
-    /// Connections at once. Further ones wait in the listener's backlog.
+    /// Memory for answers that clients have not taken yet, in bytes. Those that don't fit wait a
+    /// moment, then 503.
+    pub answer_bytes_max: usize,
+    /// Memory for heads of requests, in bytes. Beyond it connections give way.
+    pub head_bytes_max: usize,
+    /// Connections at once. A further one makes the one give way that has waited longest for its
+    /// client; when there is none it waits in the listener's backlog.
     pub connections_max: usize,
-    /// A client that takes longer for a request's head, or idles longer between requests, is
-    /// disconnected.
-    pub header_timeout: Duration,
-    /// A client that sends nothing of a body for so long gets 408.
-    pub body_idle_timeout: Duration,
+    /// The same for one address that is not loopback; a further one that finds nobody to give way
+    /// is refused. `None`: half of all.
+    pub peer_connections_max: Option<usize>,
+    /// Long polls at once. One more, and the oldest is answered early. `None`: as many as there are
+    /// connections.
+    pub polls_max: Option<usize>,
+    /// A client that idles longer between requests is disconnected.
+    pub idle_timeout: Duration,
+    /// So is one whose request's head takes longer, from its first byte.
+    pub head_timeout: Duration,
+    /// A client that sends nothing of a body for so long gets 408; so does one that is slower than
+    /// [`HttpConfig::min_rate`] by more than that.
+    pub body_timeout: Duration,
+    /// A client that takes nothing of its answer for so long is disconnected; so is one that is
+    /// slower than [`HttpConfig::min_rate`] by more than that.
+    pub answer_timeout: Duration,
+    /// Bytes a second by which time lost is won back.
+    pub min_rate: u64,
     /// How long a poll for an unfinished job is held before 202.
     pub poll_hold: Duration,
     /// Polls held at once. Held polls occupy the engine's few connections.
@@ -83,9 +102,16 @@ impl Default for HttpConfig {
             buffered_bytes_max: 48 << 20,
             upload_bytes_max: 64 << 20,
             upload_wait: Duration::from_secs(30),
+            answer_bytes_max: 16 << 20,
+            head_bytes_max: 8 << 20,
             connections_max: 2_048,
-            header_timeout: Duration::from_secs(75),
-            body_idle_timeout: Duration::from_secs(30),
+            peer_connections_max: None,
+            polls_max: None,
+            idle_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
+            min_rate: 4 << 10,
             poll_hold: Duration::from_millis(100),
             polls_held_max: 16,
             hosts: Vec::new(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,16 +16,40 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use warp::Filter as _;
-use warp::reply::Response;
+use warp::http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, IF_RANGE,
+    ORIGIN, RANGE, TRANSFER_ENCODING,
+};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
+use super::answers::{self, Outgoing};
+use super::error::{Error, HEAD_BYTES_MAX};
+use super::links::{Full, Link, Links, Wait};
 use super::request::Head;
-use super::{App, HttpConfig, ROUTES, body, dispatch, ends, guard, router, upload};
+use super::socket::{self, Socket};
+use super::waiting::{self, Waiting};
+use super::{App, HttpConfig, ROUTES, body, dispatch, guard, router, upload};
 use crate::clock::{Clock as _, System, monotonic};
 use crate::engine::Handle;
 
-/// Bytes a connection buffers of a request's head; a larger one is 431. A body passes through it
-/// in pieces no larger.
-const CONNECTION_BUFFER_BYTES: usize = 16 << 10;
+/// Headers that anything here looks at. Others are not kept.
+const HEADERS: [HeaderName; 12] = [
+    ACCEPT,
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    ORIGIN,
+    RANGE,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("ue-session"),
+    HeaderName::from_static("ue-request"),
+];
+
+/// How long a connection for which there is no place waits before it looks again.
+const PLACE_WAIT: Duration = Duration::from_millis(5);
 
 /// Serves the API on `listener` until `shutdown` is ready, then lets open requests finish for up
 /// to [`HttpConfig::shutdown_grace`].
@@ -44,45 +69,46 @@ pub async fn serve(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let app = Arc::new(App {
-        chunks,
-        router: router::Router::new(ROUTES),
-        guard: guard::Guard::new(&config),
-        budget: body::Budget::new(config.buffered_bytes_max),
-        uploads: Arc::new(Semaphore::new(upload::places(config.upload_bytes_max))),
-        heavy: Arc::new(Semaphore::new(1)),
-        ends: ends::Ends::follow(&engine, &stopping),
-        held: AtomicUsize::new(0),
-        started_at: System.now(),
-        started: monotonic(),
-        stopping,
-        config,
-        engine,
-    });
+    let app = Arc::new(app(engine, chunks, config, stopping));
+    let waker = waiting::wake(app.waiting.clone(), app.engine.clone(), app.stopping.clone());
+    tokio::spawn(waker);
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(app.config.connections_max));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accept = async {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (listener.accept().await, place)
+            let accepted = listener.accept().await;
+            match accepted {
+                Ok((stream, peer)) => {
+                    let link = place(&app, peer).await;
+                    Ok((stream, peer, link))
+                }
+                Err(error) => Err(error),
+            }
         };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accept => accepted,
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let served = graceful.watch(connection(app.clone(), stream, peer, address));
+            Ok((stream, peer, Some(link))) => {
+                let link = Arc::new(link);
+                let served = connection(app.clone(), stream, peer, address, link.clone());
+                let served = graceful.watch(served);
                 tokio::spawn(async move {
-                    if let Err(error) = served.await {
-                        tracing::debug!(%peer, %error, "connection ended");
+                    tokio::select! {
+                        ended = served => if let Err(error) = ended {
+                            tracing::debug!(%peer, %error, "connection ended");
+                        },
+                        () = link.cut() => tracing::debug!(%peer, "connection gave way"),
                     }
-                    drop(place);
                 });
             }
-            Err(error) => accept_failed(&error).await,
+            Ok((stream, peer, None)) => {
+                tracing::debug!(%peer, "connection refused, this address has too many");
+                // What doesn't fit into the socket at once isn't worth waiting for.
+                drop(stream.try_write(&socket::answer(&app, &Error::TooManyConnections)));
+            }
+            Err(error) => accept_failed(&app, &error).await,
         }
     }
     drop(listener);
@@ -93,7 +119,48 @@ pub async fn serve(
     Ok(())
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, ConnectionService>;
+/// What all requests will share.
+fn app(
+    engine: Handle,
+    chunks: crate::chunks::Store,
+    config: HttpConfig,
+    stopping: tokio::sync::watch::Receiver<bool>,
+) -> App {
+    let peer_max = config.peer_connections_max.unwrap_or(config.connections_max / 2).max(1);
+    let links = Links::new(config.connections_max, peer_max, config.head_bytes_max);
+    App {
+        engine,
+        chunks,
+        router: router::Router::new(ROUTES),
+        guard: guard::Guard::new(&config),
+        waiting: Waiting::new(config.polls_max.unwrap_or(config.connections_max)),
+        answers: answers::Answers::new(config.answer_bytes_max),
+        budget: body::Budget::new(config.buffered_bytes_max, links.clone()),
+        links,
+        uploads: upload::Places::new(config.upload_bytes_max),
+        heavy: Arc::new(Semaphore::new(1)),
+        held: AtomicUsize::new(0),
+        started_at: System.now(),
+        started: monotonic(),
+        stopping,
+        config,
+    }
+}
+
+/// A place for a connection, as soon as there is one; `None` when its address has too many.
+async fn place(app: &App, peer: SocketAddr) -> Option<Link> {
+    loop {
+        match app.links.enter(peer.ip()) {
+            Ok(link) => return Some(link),
+            Err(Full::Peer) => return None,
+            Err(Full::All) => {
+                drop(tokio::time::timeout(PLACE_WAIT, app.links.freed()).await);
+            }
+        }
+    }
+}
+
+type Connection = http1::Connection<TokioIo<Socket<TcpStream>>, ConnectionService>;
 
 /// Serves one connection.
 fn connection(
@@ -101,6 +168,7 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     listening: SocketAddr,
+    link: Arc<Link>,
 ) -> Connection {
     // An unspecified address is listened on for all that the machine has.
     let local = stream.local_addr().unwrap_or(listening);
@@ -110,9 +178,12 @@ fn connection(
     }
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(app.config.header_timeout)
-        .max_buf_size(CONNECTION_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), ConnectionService { app, peer, local })
+        .header_read_timeout(app.config.idle_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(
+            TokioIo::new(Socket::new(stream, link.clone(), app.clone())),
+            ConnectionService { app, peer, local, link },
+        )
 }
 
 /// Puts what precedes a request's body where the one warp filter finds it.
@@ -120,40 +191,75 @@ struct ConnectionService {
     app: Arc<App>,
     peer: SocketAddr,
     local: SocketAddr,
+    link: Arc<Link>,
 }
 
-type ServiceFuture = std::pin::Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type Answer = hyper::Response<Outgoing>;
+type ServiceFuture = std::pin::Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
 impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
-    type Response = Response;
+    type Response = Answer;
     type Error = Infallible;
     type Future = ServiceFuture;
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        self.link.answers();
         let head = Arc::new(Head {
             method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: std::mem::take(request.headers_mut()),
+            uri: kept_uri(request.uri()),
+            headers: kept_headers(request.headers()),
             peer: self.peer,
             local: self.local,
+            link: self.link.clone(),
         });
+        request.headers_mut().clear();
+        *request.uri_mut() = Uri::default();
         request.extensions_mut().insert(head);
-        let app = self.app.clone();
+        let (app, link) = (self.app.clone(), self.link.clone());
         let filter = warp::ext::get::<Arc<Head>>()
             .and(warp::body::stream())
             .then(move |head, body| dispatch::dispatch(app.clone(), head, body));
-        Box::pin(TowerToHyperService::new(warp::service(filter)).call(request))
+        let answer = TowerToHyperService::new(warp::service(filter)).call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if link.ends() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answers::outgoing(answer, link))
+        })
     }
+}
+
+/// A copy of the headers that matter. The originals are parts of the connection's buffer, which
+/// would be held, and replaced by another one, as long as the request lasts.
+fn kept_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in &HEADERS {
+        for value in headers.get_all(name) {
+            kept.extend(
+                HeaderValue::from_bytes(value.as_bytes()).map(|value| (name.clone(), value)),
+            );
+        }
+    }
+    kept
+}
+
+/// A copy of path and query, for the same reason.
+fn kept_uri(uri: &Uri) -> Uri {
+    let text = uri.path_and_query().map_or("/", |text| text.as_str());
+    // What was taken as a part of a URI is one.
+    Uri::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes())).unwrap_or_default()
 }
 
 /// A connection that broke before it was accepted is nothing; having no file descriptors left
 /// passes when other connections end.
-async fn accept_failed(error: &io::Error) {
+async fn accept_failed(app: &App, error: &io::Error) {
     use io::ErrorKind as K;
     let harmless =
         matches!(error.kind(), K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset);
     if !harmless {
         tracing::error!(%error, "cannot accept a connection");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        app.links.give_way(Wait::Request);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -10,6 +10,7 @@ use warp::reply::Response;
 
 use super::body::Body;
 use super::error::Error;
+use super::patience::Patience;
 use super::request::{Head, Request, cause};
 use super::router::{Found, QueueName, Route, is_engine_post};
 use super::{App, respond};
@@ -25,11 +26,17 @@ where
     // Taken before the handler looks, so that the answer holds at least up to here.
     let lsn = app.engine.durable();
     let cause = cause(&head.headers);
-    let answer = answer(&app, &head, cause, body).await;
-    let mut response = answer.unwrap_or_else(|error| {
+    let refuse = |error: &Error| {
         let engine_post = is_engine_post(&head.method, head.uri.path());
-        respond::error(&error, &head.headers, engine_post)
-    });
+        respond::error(error, &head.headers, engine_post)
+    };
+    let mut response = match answer(&app, &head, cause, body).await {
+        Ok(mut response) => match app.answers.whole(&app, &mut response).await {
+            Ok(()) => response,
+            Err(busy) => refuse(&busy),
+        },
+        Err(error) => refuse(&error),
+    };
     let headers = response.headers_mut();
     headers.entry(respond::LSN).or_insert_with(|| HeaderValue::from(lsn.0));
     tracing::debug!(
@@ -55,7 +62,8 @@ where
     B: Buf,
 {
     // Before anything is refused: a refused body is still taken for a while.
-    let body = Body::new(body, &head.headers, app.config.body_idle_timeout);
+    let patience = Patience::new(app.config.body_timeout, app.config.min_rate);
+    let body = Body::new(body, &head.headers, patience, head.link.clone());
     let found = app.router.find(&head.method, head.uri.path());
     app.guard.check(found.access(), head)?;
     let (route, params) = match found {

@@ -23,8 +23,16 @@ pub(super) enum Error {
     BodyTooLarge { limit: u64 },
     #[error("the JSON body has more than {limit} values; send compact binary, or smaller batches")]
     TooManyValues { limit: usize },
-    #[error("nothing of the body came for {} s", .idle.as_secs_f64())]
+    #[error("the body came too slowly: {} s of silence are taken, less what its bytes make up for", .idle.as_secs_f64())]
     BodyTimeout { idle: Duration },
+    #[error("the request's head is not HTTP")]
+    MalformedHead,
+    #[error("the request's head is too large; {HEAD_BYTES_MAX} bytes are taken")]
+    HeadTooLarge,
+    #[error("the request's path is too long")]
+    UriTooLong,
+    #[error("all connections that this address may have are in use")]
+    TooManyConnections,
     #[error("the body broke off")]
     BodyBroken {
         #[source]
@@ -95,6 +103,10 @@ impl From<Rejection> for Error {
     }
 }
 
+/// Bytes of the largest head; a connection buffers no more of a request. A body passes through it
+/// in pieces no larger.
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
+
 /// What a person sends again later needs to know when.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -112,6 +124,10 @@ impl Error {
             Self::BatchTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "batch_too_large"),
             Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
             Self::BodyBroken { .. } => (S::BAD_REQUEST, "body_broken"),
+            Self::MalformedHead => (S::BAD_REQUEST, "malformed_head"),
+            Self::HeadTooLarge => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
+            Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::Malformed { .. } => (S::BAD_REQUEST, "malformed_body"),
             Self::BadField { .. } => (S::BAD_REQUEST, "bad_field"),
             Self::BadParameter { .. } => (S::BAD_REQUEST, "bad_parameter"),

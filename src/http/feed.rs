@@ -1,12 +1,11 @@
 //! The feed of ended jobs.
 
-use tokio::sync::watch;
 use warp::reply::Response;
 
-use super::ends::EndsOf;
 use super::error::Error;
 use super::request::Request;
 use super::respond::{self, Value, object};
+use super::waiting::{Feed, Woken};
 use super::{App, log};
 use crate::domain::{Lsn, QueueId};
 use crate::views::EndedRow;
@@ -27,7 +26,7 @@ pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     let wanted = Wanted { queue: request.scope, since, limit };
     let (mut lsn, mut page) = look(&request.app, wanted);
     if page.is_empty() && !wait.is_zero() {
-        (lsn, page) = wait_for(&request.app, wanted, wait).await;
+        (lsn, page) = wait_for(&request, wanted, wait).await;
     }
     // A client that stores `next` neither misses a job nor sees one twice: jobs that ended by one
     // event are on one page.
@@ -58,43 +57,27 @@ fn look(app: &App, wanted: Wanted) -> (Lsn, Vec<EndedRow>) {
     app.engine.read(|published| (published.lsn(), published.ended(queue, since, limit)))
 }
 
-/// Looks again whenever a job has ended, until there is something or the wait is over.
-async fn wait_for(app: &App, wanted: Wanted, wait: std::time::Duration) -> (Lsn, Vec<EndedRow>) {
+/// Waits until there is something, the time is over, or somebody else needs the place: then the page
+/// is empty as if the time were over.
+async fn wait_for(
+    request: &Request,
+    wanted: Wanted,
+    wait: std::time::Duration,
+) -> (Lsn, Vec<EndedRow>) {
+    let app = &request.app;
+    let feed = wanted.queue.map_or(Feed::Ended, Feed::EndedIn);
     let until = tokio::time::Instant::now() + wait;
-    // From before the look below, so that an end between the two wakes this.
-    let mut ended = match wanted.queue {
-        None => Ended::Anywhere(app.engine.watch_ended()),
-        Some(queue) => Ended::In(app.ends.of(queue)),
-    };
-    let mut stopping = app.stopping.clone();
     loop {
+        let place = app.waiting.enter(feed, wanted.since);
         let (lsn, page) = look(app, wanted);
         if !page.is_empty() {
             return (lsn, page);
         }
-        let over = tokio::select! {
-            more = ended.changed() => !more,
-            _ = stopping.wait_for(|stop| *stop) => true,
-            () = tokio::time::sleep_until(until) => true,
-        };
-        if over {
-            return look(app, wanted);
-        }
-    }
-}
-
-/// What wakes a waiting client.
-enum Ended {
-    Anywhere(watch::Receiver<Lsn>),
-    In(EndsOf),
-}
-
-impl Ended {
-    /// Ready when a job has ended since it was ready last; false when none will any more.
-    async fn changed(&mut self) -> bool {
-        match self {
-            Self::Anywhere(ended) => ended.changed().await.is_ok(),
-            Self::In(ended) => ended.changed().await,
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        match place.wait(left, &request.head.link).await {
+            // What ended may be gone by now.
+            Woken::Passed => {}
+            Woken::TimedOut | Woken::GivenUp => return look(app, wanted),
         }
     }
 }

@@ -141,8 +141,9 @@ async fn package(request: &Request, job: JobRow) -> Result<Response, Error> {
     let root = history::output(&request.app, at).await?;
     let app = request.app.clone();
     let (plan, sources) = store::blocking(move || plan(&app, job.job, &root)).await?;
+    let share = request.app.answers.stream(&request.app).await?;
     let pieces = store::outgoing(sources);
-    Ok(respond::stream(Media::Package, Some(plan.total_bytes()), pieces))
+    Ok(respond::stream(Media::Package, Some(plan.total_bytes()), pieces, Some(share)))
 }
 
 /// Lays out a result's package: the output object as it is, and each distinct value once.

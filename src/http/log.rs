@@ -10,9 +10,11 @@ use warp::reply::Response;
 
 use super::App;
 use super::error::Error;
+use super::links::Link;
 use super::negotiate::Media;
 use super::request::Request;
 use super::respond;
+use super::waiting::{Feed, Woken};
 use crate::domain::{Cause, Event, Lsn, Record, Timestamp};
 use crate::eventlog::LogReader;
 
@@ -24,6 +26,8 @@ const RECORDS_MAX: u64 = 100_000;
 const WAIT_SECONDS_MAX: f64 = 60.0;
 /// Lines are sent on in pieces of about this size.
 const PIECE_BYTES: usize = 64 << 10;
+/// Pieces that wait for the client.
+const PIECES_WAITING: usize = 2;
 /// Records read before the client must have taken some.
 const RECORDS_PER_READ: u64 = 1_000;
 
@@ -68,14 +72,19 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
     if from < first {
         return Err(Error::LogTrimmed { first });
     }
-    let (lines, pieces) = mpsc::channel(2);
-    let app = request.app.clone();
+    let (lines, pieces) = mpsc::channel(PIECES_WAITING);
+    let (app, link) = (request.app.clone(), request.head.link.clone());
     tokio::spawn(async move {
-        if let Err(error) = follow(&app, log, Page { from, limit, wait }, lines).await {
-            tracing::error!(%error, "cannot stream the log");
+        match follow(&app, &link, log, Page { from, limit, wait }, lines.clone()).await {
+            Ok(()) => {}
+            Err(Error::Busy) => {
+                // The status is out; breaking off is all that is left to tell.
+                drop(lines.send(Err(std::io::Error::other("no memory for the answer"))).await);
+            }
+            Err(error) => tracing::error!(%error, "cannot stream the log"),
         }
     });
-    Ok(respond::stream(Media::JsonLines, None, pieces))
+    Ok(respond::stream(Media::JsonLines, None, pieces, None))
 }
 
 /// The `wait` parameter: seconds, at most [`WAIT_SECONDS_MAX`].
@@ -98,18 +107,24 @@ struct Page {
 /// Sends records until the limit, the end of the wait, or the client's end.
 async fn follow(
     app: &Arc<App>,
+    link: &Link,
     log: Arc<dyn LogReader>,
     page: Page,
     lines: mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> Result<(), Error> {
     let until = tokio::time::Instant::now() + page.wait;
-    let mut durable = app.engine.watch_durable();
-    let mut stopping = app.stopping.clone();
     let mut next = page.from;
     let mut left = page.limit;
+    // Memory for pieces that the client has not taken.
+    let mut share = None;
     while left > 0 {
-        let end = *durable.borrow_and_update();
+        let place = app.waiting.enter(Feed::Log, Lsn(next.0 - 1));
+        let end = app.engine.durable();
         if next <= end {
+            drop(place);
+            if share.is_none() {
+                share = Some(app.answers.stream(app).await?);
+            }
             let count = left.min(RECORDS_PER_READ).min(end.0 - next.0 + 1);
             let last = Lsn(next.0 + count - 1);
             let (log, lines) = (log.clone(), lines.clone());
@@ -121,10 +136,17 @@ async fn follow(
             next = last.next();
             continue;
         }
+        // All that was sent is taken before its memory is somebody else's.
+        if share.is_some() && lines.reserve_many(PIECES_WAITING).await.is_err() {
+            return Ok(());
+        }
+        share = None;
+        let wait = until.saturating_duration_since(tokio::time::Instant::now());
         tokio::select! {
-            changed = durable.changed() => if changed.is_err() { return Ok(()) },
-            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
-            () = tokio::time::sleep_until(until) => return Ok(()),
+            woken = place.wait(wait, link) => match woken {
+                Woken::Passed => {}
+                Woken::TimedOut | Woken::GivenUp => return Ok(()),
+            },
             () = lines.closed() => return Ok(()),
         }
     }

@@ -3,13 +3,13 @@
 //! One table of routes ([`ROUTES`]), one dispatcher. Handlers turn a request into commands or
 //! queries and give back a response or an `error::Error`; nothing here decides a rule.
 
+mod answers;
 mod body;
 mod chunks;
 mod config;
 mod connection;
 mod details;
 mod dispatch;
-mod ends;
 mod error;
 mod explain;
 mod feed;
@@ -20,16 +20,20 @@ mod jobs_change;
 mod jobs_list;
 mod jobs_read;
 mod jobs_submit;
+mod links;
 mod log;
 mod negotiate;
+mod patience;
 mod payload;
 mod queues;
 mod request;
 mod respond;
 mod router;
+mod socket;
 mod store;
 mod sysinfo;
 mod upload;
+mod waiting;
 mod workers;
 
 use std::sync::Arc;
@@ -53,15 +57,19 @@ struct App {
     config: HttpConfig,
     router: router::Router,
     guard: guard::Guard,
+    /// The open connections.
+    links: Arc<links::Links>,
+    /// Long polls.
+    waiting: Arc<waiting::Waiting>,
+    /// Memory for answers.
+    answers: answers::Answers,
     /// Memory for buffered bodies.
     budget: body::Budget,
-    /// Memory for streamed uploads, in MiB.
-    uploads: Arc<Semaphore>,
+    /// Memory for streamed uploads.
+    uploads: upload::Places,
     /// One at a time makes something large of a body or of the views: what is made takes several
     /// times the memory of what it is made of.
     heavy: Arc<Semaphore>,
-    /// Who waits for ends of jobs in a queue.
-    ends: Arc<ends::Ends>,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,

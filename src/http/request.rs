@@ -8,20 +8,22 @@ use warp::http::{HeaderMap, Method, Uri};
 use super::App;
 use super::body::Body;
 use super::error::Error;
+use super::links::Link;
 use super::negotiate::{self, BodyType, Media, Spelling};
 use super::router::Params;
 use crate::domain::{ActionId, Cause, ChunkId, Lsn, QueueId, WorkerId};
 
 /// What came before the body.
-#[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// Those that `connection` keeps.
     pub(super) headers: HeaderMap,
     /// The socket's other end. No header is believed about it.
     pub(super) peer: SocketAddr,
     /// The socket's end here: the address that this client came to.
     pub(super) local: SocketAddr,
+    pub(super) link: Arc<Link>,
 }
 
 /// One request on its way to a handler.

@@ -9,6 +9,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
+use super::answers::Share;
 use super::error::{Error, RETRY_AFTER_SECONDS};
 use super::negotiate::{self, Media, Spelling};
 use crate::domain::{JobState, Lsn, Rejection};
@@ -47,14 +48,19 @@ pub(super) fn bytes(status: StatusCode, media: Media, body: impl Into<Bytes>) ->
     response
 }
 
-/// Pieces as they come, of a known total length or not.
+/// Pieces as they come, of a known total length or not. `share` is the memory for those that the
+/// client has not taken.
 pub(super) fn stream(
     media: Media,
     length: Option<u64>,
     mut pieces: mpsc::Receiver<Result<Bytes, std::io::Error>>,
+    share: Option<Share>,
 ) -> Response {
     let body = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
     let mut response = warp::reply::stream(body).into_response();
+    if let Some(share) = share {
+        response.extensions_mut().insert(share);
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.name()));
     if let Some(length) = length {

@@ -3,12 +3,16 @@
 //! The socket is read by the async side, decoding and storing happen on a blocking thread; a short
 //! channel between them makes the client wait for the disk.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::App;
 use super::body::Body;
 use super::error::Error;
+use super::links::Wait;
 use super::payload::malformed;
 use super::respond::sentence;
 use crate::chunks::{Put, Spool, Store, Writer};
@@ -23,6 +27,8 @@ const ATTACHMENTS_MAX: u32 = 100_000;
 const LARGE_MIB: u32 = 32;
 /// A block goes to the store in slices, since that gathers whatever it is given.
 const SLICE_BYTES: usize = 512 << 10;
+/// How often an upload that waits looks for a client that has stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pieces between socket and store. A piece is at most what a connection buffers.
 const PIECES_WAITING: usize = 4;
 
@@ -68,9 +74,19 @@ pub(super) async fn pump<T: Send + 'static>(
     }
 }
 
-/// How many MiB of uploads fit in memory at once; one large upload always does.
-pub(super) fn places(bytes: usize) -> usize {
-    (bytes >> 20).max(LARGE_MIB as usize)
+/// Memory for uploads, in MiB. Some is for small ones alone, so that those in the way of a large
+/// one's slow client get through.
+pub(super) struct Places {
+    small: Arc<Semaphore>,
+    any: Arc<Semaphore>,
+}
+
+impl Places {
+    /// One large upload always fits.
+    pub(super) fn new(bytes: usize) -> Self {
+        let any = (bytes >> 20).max(LARGE_MIB as usize);
+        Self { small: Arc::new(Semaphore::new(any / 8)), any: Arc::new(Semaphore::new(any)) }
+    }
 }
 
 /// Waits until there is memory for a body of this length.
@@ -79,10 +95,18 @@ async fn turn(app: &App, length: Option<u64>) -> Result<OwnedSemaphorePermit, Er
     let mib = length.map_or(LARGE_MIB, |length| {
         u32::try_from(length >> 19).unwrap_or(u32::MAX).saturating_add(1).min(LARGE_MIB)
     });
-    let turn = app.uploads.clone().acquire_many_owned(mib);
-    match tokio::time::timeout(app.config.upload_wait, turn).await {
-        Ok(Ok(turn)) => Ok(turn),
-        Ok(Err(_)) | Err(_) => Err(Error::Busy),
+    let places = if mib == 1 { &app.uploads.small } else { &app.uploads.any };
+    let until = tokio::time::Instant::now() + app.config.upload_wait;
+    let turn = places.clone().acquire_many_owned(mib);
+    let mut turn = std::pin::pin!(turn);
+    loop {
+        // Its own place in the line is kept all the while.
+        match tokio::time::timeout(LOOK_EVERY, &mut turn).await {
+            Ok(turn) => return turn.map_err(|_| Error::Busy),
+            Err(_) if tokio::time::Instant::now() >= until => return Err(Error::Busy),
+            // Clients that have stopped in the middle make room.
+            Err(_) => drop(app.links.give_way(Wait::Transfer)),
+        }
     }
 }
 

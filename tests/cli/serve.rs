@@ -63,6 +63,9 @@ fn what_is_wrong_with_the_configuration_is_2_and_named() {
         (&["--no-such-option"], "--no-such-option"),
         (&["--log", "x=loud"], "x=loud"),
         (&["--data-dir", "file/below"], "--data-dir"),
+        (&["--listen", "0.0.0.0:0", "--data-dir", "d"], "--access-token-file"),
+        (&["--listen", "[::]:0", "--data-dir", "d"], "--insecure-no-auth"),
+        (&["--access-token-file", "file", "--data-dir", "d"], "empty"),
     ] {
         let done = serve(dir.path(), args);
         assert_eq!(done.code, Some(2), "{args:?}: {done:?}");
@@ -103,6 +106,71 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         serve.env("LEDGERUN_SLOTS", "4").args(["--slots", "5"]);
     };
     assert_eq!(slots(&by_both), Some(5));
+}
+
+/// Starts a service that anybody can reach, and says what became of some requests and what it
+/// wrote to stderr.
+fn reached(set: &dyn Fn(&mut Command), requests: &[(&[&str], i32)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = plain(Command::new(env!("CARGO_BIN_EXE_ledgerun")));
+    serve.args(["serve", "--listen", "0.0.0.0:0", "--data-dir"]).arg(dir.path().join("data"));
+    set(&mut serve);
+    let service = Starting::of(serve).ready().unwrap();
+    for (args, code) in requests {
+        let mut list = program(dir.path());
+        list.args(["--host", service.url(), "jobs", "list"]).args(*args);
+        let done = done(list.output().unwrap());
+        assert_eq!(done.code, Some(*code), "{args:?}: {done:?}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = ledgerun::client::Client::new(service.url()).unwrap();
+    assert!(runtime.block_on(client.is_ready()), "probes know no token");
+    service.terminate();
+    let ended = service.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn others_need_the_token_that_the_service_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = |name: &str, token: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, token).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private).unwrap();
+        text(&path)
+    };
+    let right = token("right", "0123456789abcdef\n");
+    let wrong = token("wrong", "0123456789abcdeF\n");
+    let shown = ["--token-file", &right];
+    let requests = [(&[][..], 1), (&shown[..], 0), (&["--token-file", &wrong], 1)];
+    let by_flag = |serve: &mut Command| {
+        serve.args(["--access-token-file", &right]);
+    };
+    let by_file = |serve: &mut Command| {
+        serve.env("LEDGERUN_ACCESS_TOKEN_FILE", &right);
+    };
+    let itself = |serve: &mut Command| {
+        serve.env("LEDGERUN_ACCESS_TOKEN", " 0123456789abcdef ");
+    };
+    for set in [&by_flag as &dyn Fn(&mut Command), &by_file, &itself] {
+        let said = reached(set, &requests);
+        assert!(!said.contains("WARN"), "{said}");
+    }
+    let public = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&right, public).unwrap();
+    let said = reached(&by_flag, &requests);
+    assert!(said.contains("WARN") && said.contains("chmod"), "{said}");
+}
+
+#[test]
+fn everybody_is_let_in_only_when_that_is_said() {
+    let open = |serve: &mut Command| {
+        serve.arg("--insecure-no-auth");
+    };
+    let said = reached(&open, &[(&[], 0)]);
+    assert!(said.contains("WARN") && said.contains("INSECURE"), "{said}");
 }
 
 #[test]

@@ -148,8 +148,8 @@ fn malformed_bytes_are_named() {
 fn a_silent_client_is_given_up() {
     let quick = Duration::from_millis(200);
     let server = Server::with(HttpConfig {
-        body_idle_timeout: quick,
-        header_timeout: quick,
+        body_timeout: quick,
+        idle_timeout: quick,
         ..HttpConfig::default()
     });
     let half = server.post("/compute/jobs").body(CB, "").accept(JSON);

@@ -15,6 +15,7 @@ mod edge;
 mod feed;
 mod fixture;
 mod jobs;
+mod limits;
 mod queue_jobs;
 mod queues;
 mod races;

@@ -1,6 +1,7 @@
 use warp::http::Method;
 
 use super::*;
+use crate::http::links::Links;
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -16,6 +17,7 @@ fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
         headers: map,
         peer: format!("{peer}:9999").parse().unwrap(),
         local: "10.1.2.3:8558".parse().unwrap(),
+        link: std::sync::Arc::new(Links::new(1, 1, 1).enter([127, 0, 0, 1].into()).unwrap()),
     }
 }
 
