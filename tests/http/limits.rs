@@ -13,7 +13,7 @@ use crate::fixture::action_json;
 use crate::server::Server;
 
 /// Longer than anything here takes, and than any limit that must not be what ends it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn open(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).unwrap();

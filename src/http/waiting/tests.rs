@@ -3,7 +3,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::http::links::Links;
 
-const LONG: Duration = Duration::from_secs(3_600);
+const LONG: Duration = Duration::from_hours(1);
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
