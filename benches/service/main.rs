@@ -1,8 +1,8 @@
 //! What the service costs, as ratios to what this machine can do, measured in one run.
 //!
 //! `cargo bench --bench service` prints everything; a name after `--` picks a part: `submit`,
-//! `batch`, `noop`, `chunks`, `memory`. Figures are medians of three, with the two sides of each ratio
-//! taken in turn, so that a machine that drifts moves both.
+//! `batch`, `noop`, `chunks`, `memory`, `queries`. Figures are medians of three, with the two sides
+//! of each ratio taken in turn, so that a machine that drifts moves both.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,10 +17,13 @@
 
 mod actions;
 mod chunks;
+mod events;
+mod finished;
 mod limits;
 mod load;
 mod memory;
 mod noop;
+mod queries;
 mod server;
 mod submit;
 
@@ -45,6 +48,9 @@ fn main() {
     }
     if wanted("memory") {
         memory::run();
+    }
+    if wanted("queries") {
+        queries::run();
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `ledgerun serve` on a free port, with an empty data directory beside the build.
     pub(crate) fn start(slots: usize) -> Self {
-        let data = data_dir();
+        Self::start_on(data_dir(), slots)
+    }
+
+    /// Same, on a directory that was prepared.
+    pub(crate) fn start_on(data: tempfile::TempDir, slots: usize) -> Self {
         let mut server = Self::start_in(data.path(), slots);
         server.data = Some(data);
         server

@@ -77,6 +77,7 @@ impl Boot {
     pub fn open(self, parts: Parts) -> Result<Running, Stopped> {
         let Self { handle, queue } = self;
         let shared = Arc::clone(&handle.shared);
+        // Shares all but the small orders.
         let staging = parts.published.views.clone();
         let last = parts.published.lsn();
         *shared.published_mut() = parts.published;
@@ -111,6 +112,7 @@ impl Boot {
             occupied: BTreeSet::new(),
             assigned_at: Timestamp::default(),
             expiry: Expiry::since(opened),
+            shared_at: last,
         };
         if let Err(failed) = writer.reconcile() {
             drop(writer);

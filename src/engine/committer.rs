@@ -15,6 +15,7 @@ use crate::clock::monotonic;
 use crate::domain::{Lsn, Record, Rejection};
 use crate::effects::{Effect, effects_of};
 use crate::eventlog::{self, EventLog};
+use crate::views::Tables;
 
 /// How often the log's high-water mark is made durable while records come in.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +30,9 @@ pub(super) struct Round {
     /// Bytes of the objects inside `records`, roughly.
     pub(super) bytes: usize,
     pub(super) replies: Vec<Reply>,
+    /// The writer's tables after `records`, now and then, so that the published views hold what has
+    /// not changed since together with it.
+    pub(super) tables: Option<Tables>,
 }
 
 /// Somebody who waits for a round.
@@ -111,6 +115,11 @@ impl Committer {
                 Reply::Settled(reply) => drop(reply.send(())),
                 Reply::Boot(reply) => drop(reply.send(())),
             }
+        }
+        if let Some(tables) = round.tables {
+            let replaced = self.shared.published_mut().views.adopt(tables);
+            // Only now, when readers go on: it can be much to free.
+            drop(replaced);
         }
         Ok(())
     }

@@ -272,6 +272,28 @@ async fn a_batch_gets_consecutive_lsns_and_bounded_appends() {
     assert_eq!(held, count - 1);
 }
 
+/// The published views and the writer's hold what has not changed once, and nobody can tell.
+#[tokio::test]
+async fn the_two_copies_of_the_views_share_what_is_old() {
+    let log = MemoryLog::new();
+    let bench = open(log.clone(), &[], false);
+    let handle = bench.running.handle();
+    handle.execute(register(), Cause::UNKNOWN).await.unwrap();
+    let count = super::BATCH_EVENTS_MAX as u64 + 100;
+    handle.submit_batch((0..count).map(job).collect(), Cause::UNKNOWN).await.unwrap();
+    // Its answer comes after what the rounds of the batch shared was taken over.
+    let cancel = Command::CancelJob { job: Lsn(2_000) };
+    handle.execute(cancel, Cause::UNKNOWN).await.unwrap();
+    let (lsn, digest) = handle.read(|p| (p.lsn(), p.digest()));
+    let (shared, segments) = handle.read(|p| (p.views.segments_shared(), p.views.tables_cost()));
+    assert!(shared > segments * 3 / 4, "{shared} of {segments} segments");
+    let mut replayed = Published::default();
+    for record in log.live().iter().filter(|record| record.lsn <= lsn) {
+        replayed.apply(record).unwrap();
+    }
+    assert_eq!(replayed.digest(), digest);
+}
+
 #[tokio::test]
 async fn attempts_under_way_at_a_crash_are_lost_and_run_again_at_no_cost() {
     let log = MemoryLog::new();

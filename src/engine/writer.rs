@@ -14,12 +14,15 @@ use super::{
 use crate::clock::{Clock, Entropy};
 use crate::decide::{Decision, Facts, decide, next_due};
 use crate::domain::{
-    Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, NewJob, ObjectRef, Outcome,
-    Rejection, Timestamp,
+    Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, Lsn, NewJob, ObjectRef,
+    Outcome, Rejection, Timestamp,
 };
 use crate::effects::reconcile;
 use crate::runner::{Report, Runner};
-use crate::views::Views;
+use crate::views::{Tables, Views};
+
+/// Fewest records between two times that the published views take over the staging views' tables.
+const SHARE_RECORDS_MIN: u64 = 4_096;
 
 /// The writer and everything only it may touch.
 pub(super) struct Writer {
@@ -38,6 +41,8 @@ pub(super) struct Writer {
     /// When ready executions were last handed out.
     pub(super) assigned_at: Timestamp,
     pub(super) expiry: Expiry,
+    /// Up to which record the published views were last given the tables of `staging`.
+    pub(super) shared_at: Lsn,
 }
 
 impl Writer {
@@ -269,11 +274,25 @@ impl Writer {
 
     /// Passes the round on to be made durable. Waits while the one before the last is being written,
     /// so that staging is never more than two rounds ahead.
-    fn commit(&mut self, round: Round) -> Result<(), Failed> {
+    fn commit(&mut self, mut round: Round) -> Result<(), Failed> {
         if round.records.is_empty() && round.replies.is_empty() && self.is_sound() {
             return Ok(());
         }
+        round.tables = self.tables();
         self.rounds.send(round).map_err(|_| Failed::Committer)
+    }
+
+    /// The tables of the staging views for the published ones to take over, when enough has changed
+    /// since the last time. What is shared costs a copy when it changes next, and every time costs
+    /// a pointer for each segment; so the number of records between two times grows with that.
+    fn tables(&mut self) -> Option<Tables> {
+        let changed = self.staging.lsn().0.saturating_sub(self.shared_at.0);
+        let cost = u64::try_from(self.staging.tables_cost()).unwrap_or(u64::MAX);
+        if changed < cost.max(SHARE_RECORDS_MIN) {
+            return None;
+        }
+        self.shared_at = self.staging.lsn();
+        Some(self.staging.tables())
     }
 }
 

@@ -89,7 +89,7 @@ impl Views {
         if let Phase::Completed { cacheable, units, .. } = phase {
             self.held_units = self.held_units.saturating_add(units.into());
             if cacheable {
-                self.reusable.insert(pair);
+                self.reusable.insert((pair.0, Reverse(id)), ());
             }
         }
     }
@@ -230,8 +230,8 @@ impl Views {
         if let Phase::Completed { units, .. } = execution.phase {
             self.held_units = self.held_units.saturating_sub(units.into());
         }
-        let pair = (PairKey::of(execution.worker, execution.action), id);
-        self.reusable.remove(&pair);
+        let pair = PairKey::of(execution.worker, execution.action);
+        self.reusable.remove((pair, Reverse(id)));
         self.executions.remove(id);
     }
 }

@@ -20,9 +20,8 @@ pub(super) type Jobs = Table<Lsn, ()>;
 /// `after` after it, so it repeats no rule of theirs.
 #[derive(Clone, Default)]
 pub struct Listing {
-    pub(super) states: BTreeSet<(JobState, Lsn)>,
     /// Jobs in each state, in the order of [`JobState::ALL`].
-    pub(super) counts: [u64; JobState::ALL.len()],
+    states: [Jobs; JobState::ALL.len()],
     /// Jobs not ended, by worker.
     pub(super) open: BTreeSet<(WorkerIx, Lsn)>,
     pub(super) workers: BTreeMap<WorkerIx, Jobs>,
@@ -30,7 +29,7 @@ pub struct Listing {
     pub(super) queues: BTreeMap<QueueId, QueueLists>,
     /// Jobs that ended, by the record that ended them.
     pub(super) feed: Table<(Lsn, Lsn), ()>,
-    pub(super) pairs: BTreeSet<(PairKey, Rank)>,
+    pub(super) pairs: Table<(PairKey, Rank), ()>,
     /// When a worker was last submitted to.
     pub(super) used: BTreeMap<WorkerIx, Timestamp>,
     /// Of the record being folded: the jobs it is about and what they were.
@@ -59,16 +58,16 @@ struct Noted {
 /// What was noted for one record doesn't count: it is empty between records.
 impl Hash for Listing {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { states, counts, open, workers, functions, queues, feed, pairs, used, noted: _ } =
-            self;
-        (states, counts, open, workers, functions).hash(state);
+        let Self { states, open, workers, functions, queues, feed, pairs, used, noted: _ } = self;
+        (states, open, workers, functions).hash(state);
         (queues, feed, pairs, used).hash(state);
     }
 }
 
 impl std::fmt::Debug for Listing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "listing of {} jobs", self.states.len())
+        let jobs: usize = self.states.iter().map(Table::len).sum();
+        write!(f, "listing of {jobs} jobs")
     }
 }
 
@@ -93,8 +92,8 @@ impl Rank {
         (Lsn(!self.0 & !Self::CANCELLED), self.0 & Self::CANCELLED != 0)
     }
 
+    /// Before that of any job.
     pub(super) const FIRST: Self = Self(0);
-    pub(super) const LAST: Self = Self(u64::MAX);
 }
 
 const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(Lsn, Lsn)> {
@@ -104,16 +103,33 @@ const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(Lsn, Lsn)> {
 impl Listing {
     /// How many jobs are in `state`.
     pub fn count(&self, state: JobState) -> u64 {
-        self.counts.get(state as usize).copied().unwrap_or(0)
+        let jobs = self.in_state(state).map_or(0, Table::len);
+        u64::try_from(jobs).unwrap_or(u64::MAX)
     }
 
-    /// Counts a job in or out, alone and in its queue.
-    fn count_job(&mut self, state: JobState, queue: Option<QueueId>, by: i64) {
-        let own = queue.and_then(|queue| self.queues.get_mut(&queue)).map(|own| &mut own.counts);
-        for counts in own.into_iter().chain([&mut self.counts]) {
-            if let Some(count) = counts.get_mut(state as usize) {
-                *count = count.saturating_add_signed(by);
-            }
+    /// The jobs in `state`.
+    pub(super) fn in_state(&self, state: JobState) -> Option<&Jobs> {
+        self.states.get(state as usize)
+    }
+
+    fn enter_state(&mut self, queue: Option<QueueId>, state: JobState, job: Lsn) {
+        if let Some(jobs) = self.states.get_mut(state as usize) {
+            jobs.insert(job, ());
+        }
+        self.count_in_queue(queue, state, 1);
+    }
+
+    fn leave_state(&mut self, queue: Option<QueueId>, state: JobState, job: Lsn) {
+        if let Some(jobs) = self.states.get_mut(state as usize) {
+            jobs.remove(job);
+        }
+        self.count_in_queue(queue, state, -1);
+    }
+
+    fn count_in_queue(&mut self, queue: Option<QueueId>, state: JobState, by: i64) {
+        let own = queue.and_then(|queue| self.queues.get_mut(&queue));
+        if let Some(count) = own.and_then(|own| own.counts.get_mut(state as usize)) {
+            *count = count.saturating_add_signed(by);
         }
     }
 
@@ -185,10 +201,8 @@ impl Listing {
         if state == was.state && found.ended == was.ended {
             return;
         }
-        self.states.remove(&(was.state, job));
-        self.states.insert((state, job));
-        self.count_job(was.state, found.queue, -1);
-        self.count_job(state, found.queue, 1);
+        self.leave_state(found.queue, was.state, job);
+        self.enter_state(found.queue, state, job);
         if let Some(key) = ended_in(was.state, was.ended, job) {
             self.leave_feed(found.queue, key);
         }
@@ -203,8 +217,8 @@ impl Listing {
         let (before, now) = (Rank::of(job, was.state), Rank::of(job, state));
         if before != now {
             let pair = PairKey::of(execution.worker, execution.action);
-            self.pairs.remove(&(pair, before));
-            self.pairs.insert((pair, now));
+            self.pairs.remove((pair, before));
+            self.pairs.insert((pair, now), ());
         }
     }
 
@@ -226,11 +240,10 @@ impl Listing {
         let Some(found) = views.jobs.get(job) else { return };
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);
-        self.states.insert((state, job));
         if let Some(queue) = found.queue {
             self.queues.entry(queue).or_default().jobs.insert(job, ());
         }
-        self.count_job(state, found.queue, 1);
+        self.enter_state(found.queue, state, job);
         match ended_in(state, found.ended, job) {
             Some(key) => self.enter_feed(found.queue, key),
             None => drop(self.open.insert((execution.worker, job))),
@@ -238,7 +251,7 @@ impl Listing {
         self.workers.entry(execution.worker).or_default().insert(job, ());
         self.functions.entry(found.function).or_default().insert(job, ());
         let pair = PairKey::of(execution.worker, execution.action);
-        self.pairs.insert((pair, Rank::of(job, state)));
+        self.pairs.insert((pair, Rank::of(job, state)), ());
         self.used.insert(execution.worker, at);
     }
 
@@ -247,9 +260,8 @@ impl Listing {
         let Some(found) = views.jobs.get(job) else { return };
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);
-        self.states.remove(&(state, job));
-        // A queue goes on counting it.
-        self.count_job(state, None, -1);
+        // Its queue goes on counting it.
+        self.leave_state(None, state, job);
         if let Some(key) = ended_in(state, found.ended, job) {
             self.leave_feed(found.queue, key);
         }
@@ -259,7 +271,7 @@ impl Listing {
             own.jobs.remove(job);
         }
         let pair = PairKey::of(execution.worker, execution.action);
-        self.pairs.remove(&(pair, Rank::of(job, state)));
+        self.pairs.remove((pair, Rank::of(job, state)));
     }
 }
 

@@ -83,7 +83,6 @@ pub enum Newest {
 enum Source<'a> {
     /// All jobs.
     All,
-    State(JobState),
     Jobs(&'a Jobs),
     /// A filter that nothing can pass.
     Nothing,
@@ -99,10 +98,6 @@ impl Published {
                 self.page(filter, limit, self.views.jobs.after(after).map(|(job, _)| job))
             }
             Source::Jobs(jobs) => self.page(filter, limit, jobs.after(after).map(|(job, ())| job)),
-            Source::State(state) => {
-                let range = behind((state, after), (state, Lsn(u64::MAX)));
-                self.page(filter, limit, self.listing.states.range(range).map(|(_, job)| *job))
-            }
         }
     }
 
@@ -125,8 +120,7 @@ impl Published {
             candidates.push(offer(ix.and_then(|ix| self.listing.functions.get(&ix))));
         }
         if let Some(state) = filter.state {
-            let count = self.listing.count(state);
-            candidates.push((usize::try_from(count).unwrap_or(usize::MAX), Source::State(state)));
+            candidates.push(offer(self.listing.in_state(state)));
         }
         // Among equals the first: all jobs, whose look-up is the cheapest.
         let narrowest = candidates.into_iter().min_by_key(|(len, _)| *len);
@@ -203,7 +197,8 @@ impl Published {
     pub fn newest(&self, worker: WorkerId, action: ActionId) -> Newest {
         let Some(ix) = self.views.workers.find(worker) else { return Newest::None };
         let key = PairKey::of(ix, action);
-        for (_, rank) in self.listing.pairs.range((key, Rank::FIRST)..=(key, Rank::LAST)) {
+        let pairs = self.listing.pairs.after((key, Rank::FIRST));
+        for ((_, rank), ()) in pairs.take_while(|((pair, _), ())| *pair == key) {
             let (job, cancelled) = rank.job();
             let found = self.views.jobs.get(job);
             let execution = found.and_then(|found| self.views.executions.get(found.execution));

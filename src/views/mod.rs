@@ -1,6 +1,7 @@
 //! Projections: folds of records, nothing else.
 //!
-//! [`Views`] is what the rules need; the writer keeps a private copy that runs ahead of the disk.
+//! [`Views`] is what the rules need; the writer keeps a copy of its own that runs ahead of the disk
+//! and shares with the published one what has not changed ([`Tables`]).
 //! [`Listing`] is what only queries need, and exists once, beside the published views. Neither
 //! holds an action, a descriptor or an output: they name the record that does.
 
@@ -14,11 +15,13 @@ mod order;
 mod query;
 mod queues;
 mod render;
+mod share;
 mod state;
 mod table;
 mod transitions;
 mod workers;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use self::digest::Digest;
@@ -35,6 +38,7 @@ pub use self::apply::ApplyError;
 pub use self::listing::Listing;
 pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
 pub use self::queues::QueueRow;
+pub use self::share::Tables;
 pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
 pub use self::workers::WorkerRow;
 
@@ -61,8 +65,8 @@ pub struct Views {
     under_way: BTreeSet<Lsn>,
     /// Executions that a submission may join.
     live: BTreeSet<(PairKey, Lsn)>,
-    /// Executions whose result a submission may have.
-    reusable: BTreeSet<(PairKey, Lsn)>,
+    /// Executions whose result a submission may have, the newest of each pair first.
+    reusable: Table<(PairKey, Reverse<Lsn>), ()>,
     /// Jobs that are gone, so that retiring twice is the same as once.
     retired: LsnSet,
     /// Size of all results that are held.

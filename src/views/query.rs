@@ -218,28 +218,32 @@ impl Views {
     /// The newest execution of this worker and action that a submission may join.
     pub fn live_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
         let worker = self.workers.find(worker)?;
-        self.newest_in(&self.live, worker, action)
+        let key = PairKey::of(worker, action);
+        let live = self.live.range((key, Lsn::ZERO)..=(key, Lsn(u64::MAX)));
+        self.first_of(worker, action, live.rev().map(|(_, id)| *id))
     }
 
     /// The newest execution of this worker and action whose result a submission may have.
     pub fn reusable_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
         let worker = self.workers.find(worker)?;
-        self.newest_in(&self.reusable, worker, action)
+        let key = PairKey::of(worker, action);
+        let reusable = self.reusable.after((key, Reverse(Lsn(u64::MAX))));
+        let reusable = reusable.take_while(|((pair, _), ())| *pair == key);
+        self.first_of(worker, action, reusable.map(|((_, Reverse(id)), ())| id))
     }
 
-    fn newest_in(
+    /// The first of `executions` that really is of this worker and action: a [`PairKey`] may be
+    /// another's, too.
+    fn first_of(
         &self,
-        set: &std::collections::BTreeSet<(PairKey, Lsn)>,
         worker: WorkerIx,
         action: ActionId,
+        mut executions: impl Iterator<Item = Lsn>,
     ) -> Option<Lsn> {
-        let key = PairKey::of(worker, action);
-        let matching = |id: &Lsn| {
+        executions.find(|id| {
             let found: Option<&Execution> = self.executions.get(*id);
             found.is_some_and(|found| found.worker == worker && found.action == action)
-        };
-        let all = set.range((key, Lsn::ZERO)..=(key, Lsn(u64::MAX))).rev().map(|(_, id)| *id);
-        all.into_iter().find(matching)
+        })
     }
 
     /// The first execution in the order of `host`, or the first among those due at `now` when it

@@ -51,7 +51,7 @@ impl Display for Views {
         let mut live: Vec<Lsn> = live.iter().map(|(_, id)| *id).collect();
         live.sort_unstable();
         list(f, "may be joined", live.iter())?;
-        let mut reusable: Vec<Lsn> = reusable.iter().map(|(_, id)| *id).collect();
+        let mut reusable: Vec<Lsn> = reusable.iter().map(|((_, id), ())| id.0).collect();
         reusable.sort_unstable();
         list(f, "may be reused", reusable.iter())?;
         list(f, "retired", retired.iter())

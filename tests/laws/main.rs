@@ -28,11 +28,13 @@ mod sizes;
 mod stories;
 mod turns;
 
+use std::collections::VecDeque;
+
 use ledgerun::clock::{Entropy as _, System};
 use ledgerun::decide::{Policy, decide};
 use ledgerun::domain::{Answer, Command, Lsn, QueueState};
 use ledgerun::effects::reconcile;
-use ledgerun::views::{ApplyError, Published};
+use ledgerun::views::{ApplyError, Published, Views};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{FileFailurePersistence, RngSeed, TestRunner};
@@ -116,6 +118,37 @@ fn replay_equals_live_3() {
 #[test]
 fn replay_equals_live_4() {
     histories(EACH, replay_equals_live);
+}
+
+/// A fold that takes over another's tables now and then, while that is ahead, goes on as if it had
+/// not.
+#[test]
+fn sharing_changes_nothing() {
+    histories(400, |steps, index| {
+        let log = run(steps).log;
+        let (every, lead) = (1 + index.index(8), index.index(5));
+        let (mut ahead, mut behind, mut plain) = <(Views, Published, Published)>::default();
+        let mut sent = VecDeque::new();
+        for at in 0..log.len() + lead {
+            if let Some(record) = log.get(at) {
+                ahead.apply(record).unwrap();
+                sent.push_back((at % every == 0).then(|| ahead.tables()));
+            }
+            if let Some(at) = at.checked_sub(lead) {
+                behind.apply(&log[at]).unwrap();
+                plain.apply(&log[at]).unwrap();
+                if let Some(tables) = sent.pop_front().unwrap() {
+                    behind.views.adopt(tables);
+                }
+                assert_eq!(behind.digest(), plain.digest());
+            }
+        }
+        // What belongs to another position is not taken.
+        behind.views.adopt(Views::default().tables());
+        assert_eq!(behind.digest(), plain.digest());
+        assert_eq!(ahead.digest(), plain.views.digest());
+        check::conservation(&behind);
+    });
 }
 
 /// A restart loses the attempts under way and nothing else: their jobs are pending again with the
