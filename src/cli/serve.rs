@@ -126,20 +126,12 @@ fn start(
     let listener = listen(runtime, args.listen())?;
     let url = url(listener.local_addr()?);
     let (stop_http, stopped) = oneshot::channel();
-    let edge = http::serve(
-        listener,
-        handle.clone(),
-        store.clone(),
-        HttpConfig {
-            connections_max,
-            access_token,
-            ..settings::http_config(args, &dir, runner.as_deref(), grace)
-        },
-        async {
-            // Resolves when the sender is dropped.
-            let _ = stopped.await;
-        },
-    );
+    let config = settings::http_config(args, &dir, runner.as_deref(), grace);
+    let config = HttpConfig { connections_max, access_token, ..config };
+    let edge = http::serve(listener, handle.clone(), store.clone(), config, async {
+        // Resolves when the sender is dropped.
+        let _ = stopped.await;
+    });
     let http = runtime.spawn(edge);
 
     let mut published = Published::default();
