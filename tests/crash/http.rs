@@ -58,6 +58,7 @@ impl Http {
         self.send(Method::POST, path, "application/json", body.to_string().into_bytes())
     }
 
+    #[allow(dead_code, reason = "shared by several test programs")]
     pub(crate) fn delete(&self, path: &str) -> Result<Reply, Unknown> {
         self.send(Method::DELETE, path, "", Vec::new())
     }
