@@ -226,10 +226,12 @@ settings! {
     head_timeout: Span, "LEDGERUN_HEAD_TIMEOUT", "TIME";
     /// How long a connection may be without a request [default: 75s]
     idle_timeout: Span, "LEDGERUN_IDLE_TIMEOUT", "TIME";
-    /// Connections at once [default: 3072, or fewer where the system allows fewer open files]
+    /// Connections at once [default: 16384, or fewer where the system allows fewer open files]
     connections_max: usize, "LEDGERUN_CONNECTIONS_MAX", "N";
     /// Connections at once of one address that is not loopback [default: half of all]
     peer_connections_max: usize, "LEDGERUN_PEER_CONNECTIONS_MAX", "N";
+    /// Requests served at once; those that wait for something to happen don't count [default: 1024]
+    requests_max: usize, "LEDGERUN_REQUESTS_MAX", "N";
     /// Requests that may wait for something to happen, at once [default: as many as connections]
     polls_max: usize, "LEDGERUN_POLLS_MAX", "N";
     /// Memory for heads that are not complete or belong to requests under way [default: 8 MiB]

@@ -103,6 +103,7 @@ pub(super) fn http_config(
         head_timeout: span(args.head_timeout, standard.head_timeout),
         idle_timeout: span(args.idle_timeout, standard.idle_timeout),
         peer_connections_max: args.peer_connections_max,
+        requests_max: args.requests_max.unwrap_or(standard.requests_max).max(1),
         polls_max: args.polls_max,
         head_bytes_max: size(args.head_memory_max, standard.head_bytes_max),
         buffered_bytes_max: size(args.body_memory_max, standard.buffered_bytes_max),

@@ -86,6 +86,8 @@ pub(super) struct Body {
     /// `None` after the end.
     stream: Option<Pieces>,
     length: Length,
+    /// Bytes that came.
+    came: u64,
     patience: Patience,
     /// Told that the client is waited for, and as what.
     link: Option<(Arc<Link>, Wait)>,
@@ -116,15 +118,16 @@ impl Body {
             Length::Bytes(headers.get(CONTENT_LENGTH).and_then(number).unwrap_or(0))
         };
         let stream = stream.map(|item| item.map(|mut buf| buf.copy_to_bytes(buf.remaining())));
+        link.owes_body(length != Length::Bytes(0));
         let link = Some((link, Wait::Transfer));
-        Self { stream: Some(Box::pin(stream)), length, patience, link }
+        Self { stream: Some(Box::pin(stream)), length, came: 0, patience, link }
     }
 
     /// What is left in a request whose body was taken.
     pub(super) fn none() -> Self {
         let stream = Box::pin(futures_util::stream::empty());
         let patience = Patience::new(Duration::ZERO, 0);
-        Self { stream: Some(stream), length: Length::Bytes(0), patience, link: None }
+        Self { stream: Some(stream), length: Length::Bytes(0), came: 0, patience, link: None }
     }
 
     /// How long the body says it is.
@@ -168,13 +171,25 @@ impl Body {
         match piece {
             None => {
                 self.stream = None;
+                self.came_whole();
                 Ok(None)
             }
             Some(Ok(bytes)) => {
                 self.patience.moved(Duration::ZERO, bytes.len());
+                self.came = self.came.saturating_add(bytes.len() as u64);
+                if self.length == Length::Bytes(self.came) {
+                    self.came_whole();
+                }
                 Ok(Some(bytes))
             }
             Some(Err(source)) => Err(Error::BodyBroken { source }),
+        }
+    }
+
+    /// Nothing of it is left on the connection.
+    fn came_whole(&self) {
+        if let Some((link, _)) = &self.link {
+            link.owes_body(false);
         }
     }
 

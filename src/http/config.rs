@@ -28,6 +28,9 @@ pub struct HttpConfig {
     /// The same for one address that is not loopback; a further one that finds nobody to give way
     /// is refused. `None`: half of all.
     pub peer_connections_max: Option<usize>,
+    /// Connections with a request under way, or just answered. Further requests wait, and those
+    /// give way whose clients are slow.
+    pub requests_max: usize,
     /// Long polls at once. One more, and the oldest is answered early. `None`: as many as there are
     /// connections.
     pub polls_max: Option<usize>,
@@ -106,6 +109,7 @@ impl Default for HttpConfig {
             head_bytes_max: 8 << 20,
             connections_max: 2_048,
             peer_connections_max: None,
+            requests_max: 1_024,
             polls_max: None,
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),

@@ -4,17 +4,14 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use warp::Filter as _;
 use warp::http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, IF_RANGE,
@@ -23,17 +20,18 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::answers::{self, Outgoing};
-use super::error::{Error, HEAD_BYTES_MAX};
+use super::conversation::Conversation;
+use super::error::Error;
 use super::links::{Full, Link, Links, Wait};
 use super::request::Head;
-use super::socket::{self, Socket};
+use super::socket;
 use super::waiting::{self, Waiting};
-use super::{App, HttpConfig, ROUTES, body, dispatch, guard, router, upload};
+use super::{App, HttpConfig, ROUTES, body, dispatch, guard, respond, router, upload};
 use crate::clock::{Clock as _, System, monotonic};
 use crate::engine::Handle;
 
 /// Headers that anything here looks at. Others are not kept.
-const HEADERS: [HeaderName; 12] = [
+pub(super) const HEADERS: [HeaderName; 12] = [
     ACCEPT,
     AUTHORIZATION,
     CONTENT_LENGTH,
@@ -72,7 +70,8 @@ pub async fn serve(
     let app = Arc::new(app(engine, chunks, config, stopping));
     let waker = waiting::wake(app.waiting.clone(), app.engine.clone(), app.stopping.clone());
     tokio::spawn(waker);
-    let graceful = GracefulShutdown::new();
+    // Each connection holds one; when all are dropped, nobody is served any more.
+    let (open, mut over) = mpsc::channel::<Infallible>(1);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accept = async {
@@ -91,16 +90,17 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, Some(link))) => {
-                let link = Arc::new(link);
-                let served = connection(app.clone(), stream, peer, address, link.clone());
-                let served = graceful.watch(served);
+                let conversation = converse(&app, &stream, peer, address, link);
+                let open = open.clone();
                 tokio::spawn(async move {
+                    let link = conversation.link.clone();
                     tokio::select! {
-                        ended = served => if let Err(error) = ended {
-                            tracing::debug!(%peer, %error, "connection ended");
+                        ended = conversation.run(stream) => if let Err(error) = ended {
+                            tracing::debug!(%peer, error = respond::sentence(&error), "connection ended");
                         },
                         () = link.cut() => tracing::debug!(%peer, "connection gave way"),
                     }
+                    drop(open);
                 });
             }
             Ok((stream, peer, None)) => {
@@ -113,7 +113,8 @@ pub async fn serve(
     }
     drop(listener);
     stop.send_replace(true);
-    if tokio::time::timeout(app.config.shutdown_grace, graceful.shutdown()).await.is_err() {
+    drop(open);
+    if tokio::time::timeout(app.config.shutdown_grace, over.recv()).await.is_err() {
         tracing::warn!("some requests were still open when the service stopped");
     }
     Ok(())
@@ -138,6 +139,7 @@ fn app(
         budget: body::Budget::new(config.buffered_bytes_max, links.clone()),
         links,
         uploads: upload::Places::new(config.upload_bytes_max),
+        turns: Arc::new(Semaphore::new(config.requests_max)),
         heavy: Arc::new(Semaphore::new(1)),
         held: AtomicUsize::new(0),
         started_at: System.now(),
@@ -160,38 +162,39 @@ async fn place(app: &App, peer: SocketAddr) -> Option<Link> {
     }
 }
 
-type Connection = http1::Connection<TokioIo<Socket<TcpStream>>, ConnectionService>;
-
-/// Serves one connection.
-fn connection(
-    app: Arc<App>,
-    stream: TcpStream,
+/// What a new connection belongs to.
+fn converse(
+    app: &Arc<App>,
+    stream: &TcpStream,
     peer: SocketAddr,
     listening: SocketAddr,
-    link: Arc<Link>,
-) -> Connection {
-    // An unspecified address is listened on for all that the machine has.
-    let local = stream.local_addr().unwrap_or(listening);
+    link: Link,
+) -> Conversation {
     // Answers are small and written whole; waiting to fill a packet only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(app.config.idle_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(
-            TokioIo::new(Socket::new(stream, link.clone(), app.clone())),
-            ConnectionService { app, peer, local, link },
-        )
+    // An unspecified address is listened on for all that the machine has.
+    let local = stream.local_addr().unwrap_or(listening);
+    Conversation { app: app.clone(), link: Arc::new(link), peer, local }
 }
 
 /// Puts what precedes a request's body where the one warp filter finds it.
-struct ConnectionService {
+pub(super) struct ConnectionService {
     app: Arc<App>,
     peer: SocketAddr,
     local: SocketAddr,
     link: Arc<Link>,
+    /// The next request is a long poll whose wait is over.
+    waited: AtomicBool,
+}
+
+impl ConnectionService {
+    pub(super) fn new(conversation: &Conversation, waited: bool) -> Self {
+        let Conversation { app, link, peer, local } = conversation;
+        let (app, link, waited) = (app.clone(), link.clone(), AtomicBool::new(waited));
+        Self { app, peer: *peer, local: *local, link, waited }
+    }
 }
 
 type Answer = hyper::Response<Outgoing>;
@@ -204,6 +207,10 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         self.link.answers();
+        if request.uri().query().is_some_and(|query| query.contains("wait=")) {
+            // Whoever polls polls again, and waits better without what serves a request.
+            self.link.rests();
+        }
         let head = Arc::new(Head {
             method: request.method().clone(),
             uri: kept_uri(request.uri()),
@@ -211,6 +218,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
             peer: self.peer,
             local: self.local,
             link: self.link.clone(),
+            waited: self.waited.swap(false, Ordering::Relaxed),
         });
         request.headers_mut().clear();
         *request.uri_mut() = Uri::default();
@@ -245,7 +253,7 @@ fn kept_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A copy of path and query, for the same reason.
-fn kept_uri(uri: &Uri) -> Uri {
+pub(super) fn kept_uri(uri: &Uri) -> Uri {
     let text = uri.path_and_query().map_or("/", |text| text.as_str());
     // What was taken as a part of a URI is one.
     Uri::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes())).unwrap_or_default()

@@ -11,9 +11,9 @@ use warp::reply::Response;
 use super::body::Body;
 use super::error::Error;
 use super::patience::Patience;
-use super::request::{Head, Request, cause};
+use super::request::{Head, Query, Request, cause};
 use super::router::{Found, QueueName, Route, is_engine_post};
-use super::{App, respond};
+use super::{App, feed, negotiate, respond};
 use crate::domain::{QueueId, QueueToken, Rejection, TokenHash};
 use crate::engine::{self, Status};
 
@@ -81,6 +81,20 @@ where
     // A panic is a defect, but one request's: the connection and its neighbours go on.
     let caught = AssertUnwindSafe((route.handler)(request)).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(Error::Internal("a handler failed".into())))
+}
+
+/// What a GET waits for when it is a long poll of a feed that has nothing yet. Whatever is wrong with
+/// it is for [`dispatch`] to say.
+pub(super) fn foresee(app: &App, head: &Head) -> Option<feed::Poll> {
+    let found = app.router.find(&head.method, head.uri.path());
+    app.guard.check(found.access(), head).ok()?;
+    let Found::Route(route, params) = found else { return None };
+    if !route.pattern.ends_with("/completed") || app.engine.status() != Status::Ready {
+        return None;
+    }
+    negotiate::spelling(&head.headers).ok()?;
+    let scope = scope(app, params.queue).ok()?;
+    feed::Poll::waiting(app, Query(head.uri.query().unwrap_or_default()), scope)
 }
 
 /// The queue that a path is below. A token that leads nowhere costs what one that leads to a queue

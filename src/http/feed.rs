@@ -1,9 +1,12 @@
 //! The feed of ended jobs.
 
+use std::time::Duration;
+
 use warp::reply::Response;
 
 use super::error::Error;
-use super::request::Request;
+use super::links::Link;
+use super::request::{Query, Request};
 use super::respond::{self, Value, object};
 use super::waiting::{Feed, Woken};
 use super::{App, log};
@@ -18,16 +21,13 @@ const PAGE_MAX: usize = 10_000;
 /// GET `/compute/jobs/completed?since=LSN&limit=N&wait=S`, and the same of a queue.
 pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let query = request.query();
-    let since = query.parse("since", "an LSN")?.unwrap_or(Lsn::ZERO);
-    let limit = query.parse("limit", "a number")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let wait = log::wait(&request)?;
-
-    let wanted = Wanted { queue: request.scope, since, limit };
-    let (mut lsn, mut page) = look(&request.app, wanted);
-    if page.is_empty() && !wait.is_zero() {
-        (lsn, page) = wait_for(&request, wanted, wait).await;
-    }
+    let Poll { wanted, wait } = Poll::of(request.query(), request.scope)?;
+    let since = wanted.since;
+    let (lsn, page) = if request.head.waited || wait.is_zero() {
+        look(&request.app, wanted)
+    } else {
+        wait_for(&request.app, &request.head.link, wanted, wait).await
+    };
     // A client that stores `next` neither misses a job nor sees one twice: jobs that ended by one
     // event are on one page.
     let next = page.last().map_or(since, |last| last.ended);
@@ -57,14 +57,36 @@ fn look(app: &App, wanted: Wanted) -> (Lsn, Vec<EndedRow>) {
     app.engine.read(|published| (published.lsn(), published.ended(queue, since, limit)))
 }
 
+/// What a request for a feed asks.
+pub(super) struct Poll {
+    wanted: Wanted,
+    /// How long to wait for something.
+    wait: Duration,
+}
+
+impl Poll {
+    fn of(query: Query<'_>, queue: Option<QueueId>) -> Result<Self, Error> {
+        let since = query.parse("since", "an LSN")?.unwrap_or(Lsn::ZERO);
+        let limit = query.parse("limit", "a number")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+        Ok(Self { wanted: Wanted { queue, since, limit }, wait: log::wait(query)? })
+    }
+
+    /// The request when it has to wait: it is right, and there is nothing yet.
+    pub(super) fn waiting(app: &App, query: Query<'_>, queue: Option<QueueId>) -> Option<Self> {
+        let poll = Self::of(query, queue).ok().filter(|poll| !poll.wait.is_zero())?;
+        look(app, poll.wanted).1.is_empty().then_some(poll)
+    }
+
+    /// Waits until there is something, or as long as it asks.
+    pub(super) async fn wait(self, app: &App, link: &Link) {
+        let _attendance = self.wanted.queue.map(|queue| app.engine.attend(queue));
+        wait_for(app, link, self.wanted, self.wait).await;
+    }
+}
+
 /// Waits until there is something, the time is over, or somebody else needs the place: then the page
 /// is empty as if the time were over.
-async fn wait_for(
-    request: &Request,
-    wanted: Wanted,
-    wait: std::time::Duration,
-) -> (Lsn, Vec<EndedRow>) {
-    let app = &request.app;
+async fn wait_for(app: &App, link: &Link, wanted: Wanted, wait: Duration) -> (Lsn, Vec<EndedRow>) {
     let feed = wanted.queue.map_or(Feed::Ended, Feed::EndedIn);
     let until = tokio::time::Instant::now() + wait;
     loop {
@@ -74,7 +96,7 @@ async fn wait_for(
             return (lsn, page);
         }
         let left = until.saturating_duration_since(tokio::time::Instant::now());
-        match place.wait(left, &request.head.link).await {
+        match place.wait(left, link).await {
             // What ended may be gone by now.
             Woken::Passed => {}
             Woken::TimedOut | Woken::GivenUp => return look(app, wanted),

@@ -29,6 +29,8 @@ pub(super) enum Wait {
     Head,
     /// Something that has not happened yet: a long poll.
     Event,
+    /// The same, by a request that is being served meanwhile.
+    Served,
     /// The rest of a body that takes from the memory for buffered bodies.
     Body,
     /// The client, within an upload or an answer.
@@ -39,7 +41,7 @@ impl Wait {
     /// How long somebody may wait for this before another's need counts more.
     const fn respite(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Event | Self::Request | Self::Head => 1_000,
+            Self::Event | Self::Served | Self::Request | Self::Head => 1_000,
             Self::Body | Self::Transfer => 500,
         })
     }
@@ -132,8 +134,10 @@ impl Links {
         state.wait(id, Some(Wait::Request));
         drop(state);
         let phase = AtomicU8::new(Phase::Request as u8);
-        let (ends, head_bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Ok(Link { links: self.clone(), id, told, phase, ends, head_bytes })
+        let no = || AtomicBool::new(false);
+        let (ends, rests, served, owes_body) = (no(), no(), no(), no());
+        let (links, head_bytes) = (self.clone(), AtomicUsize::new(0));
+        Ok(Link { links, id, told, phase, ends, rests, served, owes_body, head_bytes })
     }
 
     /// Cuts the connection that has waited longest for this. False when there is none.
@@ -187,7 +191,7 @@ impl State {
     /// Makes whoever has waited longest give way, those in the middle of something last. True when
     /// there is a place now.
     fn give_way(&mut self) -> bool {
-        let between = [Wait::Request, Wait::Head, Wait::Event];
+        let between = [Wait::Request, Wait::Head, Wait::Event, Wait::Served];
         let within = [Wait::Body, Wait::Transfer];
         for kinds in [&between[..], &within] {
             let mut firsts: Vec<_> = kinds.iter().filter_map(|kind| self.first(*kind)).collect();
@@ -218,7 +222,7 @@ impl State {
         if !self.may_go(key, id) {
             return false;
         }
-        if key.0 == Wait::Event {
+        if matches!(key.0, Wait::Event | Wait::Served) {
             self.wait(id, None);
             self.open.get(&id).inspect(|entry| entry.told.dismissed.notify_one());
             return false;
@@ -248,6 +252,9 @@ pub(super) struct Link {
     told: Arc<Told>,
     phase: AtomicU8,
     ends: AtomicBool,
+    rests: AtomicBool,
+    served: AtomicBool,
+    owes_body: AtomicBool,
     head_bytes: AtomicUsize,
 }
 
@@ -270,6 +277,37 @@ impl Link {
     /// Whether it is.
     pub(super) fn ends(&self) -> bool {
         self.ends.load(Ordering::Relaxed)
+    }
+
+    /// Whether something is being served on it from now on.
+    pub(super) fn serves(&self, served: bool) {
+        self.served.store(served, Ordering::Relaxed);
+    }
+
+    /// Whether something of a request's body has not been read. Then its end is no end of a request.
+    pub(super) fn owes_body(&self, owes: bool) {
+        self.owes_body.store(owes, Ordering::Relaxed);
+    }
+
+    /// Whether the next byte begins a request: the last one was read and answered.
+    pub(super) fn is_between(&self) -> bool {
+        self.phase() == Phase::Request && !self.owes_body.load(Ordering::Relaxed)
+    }
+
+    /// It waits for something that has not happened yet.
+    pub(super) fn waits_for_event(&self) {
+        let served = self.served.load(Ordering::Relaxed);
+        self.waits(Some(if served { Wait::Served } else { Wait::Event }));
+    }
+
+    /// After the answer under way the connection is not to be kept ready for another.
+    pub(super) fn rests(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said, once.
+    pub(super) fn take_rest(&self) -> bool {
+        self.rests.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -12,7 +12,7 @@ use super::App;
 use super::error::Error;
 use super::links::Link;
 use super::negotiate::Media;
-use super::request::Request;
+use super::request::{Query, Request};
 use super::respond;
 use super::waiting::{Feed, Woken};
 use crate::domain::{Cause, Event, Lsn, Record, Timestamp};
@@ -66,7 +66,7 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let query = request.query();
     let from = query.parse("from", "an LSN")?.unwrap_or(Lsn::FIRST).max(Lsn::FIRST);
     let limit = query.parse("limit", "a number")?.unwrap_or(RECORDS_DEFAULT).min(RECORDS_MAX);
-    let wait = wait(&request)?;
+    let wait = wait(query)?;
     let log = request.app.log()?.clone();
     let first = log.first();
     if from < first {
@@ -88,9 +88,9 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
 }
 
 /// The `wait` parameter: seconds, at most [`WAIT_SECONDS_MAX`].
-pub(super) fn wait(request: &Request) -> Result<Duration, Error> {
+pub(super) fn wait(query: Query<'_>) -> Result<Duration, Error> {
     let expected = "a number of seconds";
-    let seconds: f64 = request.query().parse("wait", expected)?.unwrap_or(0.0);
+    let seconds: f64 = query.parse("wait", expected)?.unwrap_or(0.0);
     if seconds.is_finite() && seconds >= 0.0 {
         Ok(Duration::from_secs_f64(seconds.min(WAIT_SECONDS_MAX)))
     } else {

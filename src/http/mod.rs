@@ -8,6 +8,7 @@ mod body;
 mod chunks;
 mod config;
 mod connection;
+mod conversation;
 mod details;
 mod dispatch;
 mod error;
@@ -67,6 +68,8 @@ struct App {
     budget: body::Budget,
     /// Memory for streamed uploads.
     uploads: upload::Places,
+    /// One for each connection that is being served.
+    turns: Arc<Semaphore>,
     /// One at a time makes something large of a body or of the views: what is made takes several
     /// times the memory of what it is made of.
     heavy: Arc<Semaphore>,

@@ -24,6 +24,8 @@ pub(super) struct Head {
     /// The socket's end here: the address that this client came to.
     pub(super) local: SocketAddr,
     pub(super) link: Arc<Link>,
+    /// It is a long poll whose wait is over.
+    pub(super) waited: bool,
 }
 
 /// One request on its way to a handler.
@@ -108,7 +110,7 @@ pub(super) fn cause(headers: &HeaderMap) -> Cause {
 
 /// The query string.
 #[derive(Clone, Copy)]
-pub(super) struct Query<'uri>(&'uri str);
+pub(super) struct Query<'uri>(pub(super) &'uri str);
 
 impl Query<'_> {
     /// The first value of a parameter, decoded.

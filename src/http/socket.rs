@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -17,9 +17,20 @@ use super::links::{Link, Phase, Wait};
 use super::patience::Patience;
 use super::respond::{self, Value};
 
+/// How long a connection is kept ready for the next request after an answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Wraps the stream of one connection.
 pub(super) struct Socket<S> {
-    stream: S,
+    pub(super) stream: S,
+    /// What was read before hyper took the connection.
+    pub(super) early: BytesMut,
+    /// Ends the pause after an answer.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// All that was answered is out.
+    flushed: bool,
+    /// hyper was told that nothing more comes, so that it gives the connection back.
+    rested: bool,
     link: Arc<Link>,
     app: Arc<App>,
     /// Ends a head that takes too long.
@@ -34,7 +45,37 @@ pub(super) struct Socket<S> {
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, link: Arc<Link>, app: Arc<App>) -> Self {
         let reader = Patience::new(app.config.answer_timeout, app.config.min_rate);
-        Self { stream, link, app, head: None, reader, stalled: None, instead: None }
+        Self {
+            stream,
+            early: BytesMut::new(),
+            pause: None,
+            flushed: true,
+            rested: false,
+            link,
+            app,
+            head: None,
+            reader,
+            stalled: None,
+            instead: None,
+        }
+    }
+
+    /// Whether hyper gave the connection back only because the client pauses.
+    pub(super) fn wakes_up(&mut self) -> bool {
+        self.pause = None;
+        self.flushed = true;
+        std::mem::take(&mut self.rested)
+    }
+
+    /// Whether the pause after an answer is over, in which hyper keeps what it needs for the next
+    /// request.
+    fn pause_is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.link.is_between() || !self.flushed {
+            self.pause = None;
+            return false;
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+        self.link.take_rest() || pause.as_mut().poll(context).is_ready()
     }
 
     /// The client takes nothing right now.
@@ -92,6 +133,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.early.is_empty() {
+            let count = this.early.len().min(buffer.remaining());
+            buffer.put_slice(&this.early.split_to(count));
+            if this.early.is_empty() {
+                // Its memory is not needed any more.
+                this.early = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
         let came = buffer.filled().len() - before;
@@ -101,6 +151,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         }
         if came > 0 {
             this.link.head_came(came);
+        } else if read.is_pending() && this.pause_is_over(context) {
+            this.rested = true;
+            return Poll::Ready(Ok(()));
         }
         if this.link.phase() == Phase::Head {
             let limit = this.app.config.head_timeout;
@@ -131,6 +184,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.flushed = false;
         if this.instead.is_some() {
             return this.write_instead(context);
         }
@@ -153,7 +207,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        // hyper flushes when it has written all it had.
+        if !this.flushed && this.link.phase() == Phase::Request {
+            this.flushed = true;
+            // So that it reads, and the pause begins.
+            context.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::links::{Link, Wait};
+use super::links::Link;
 use crate::domain::{Lsn, QueueId};
 use crate::engine::Handle;
 
@@ -147,7 +147,7 @@ impl Place {
     /// Waits, for `time` at most. The connection may be needed for somebody else meanwhile; then it
     /// ends with this answer.
     pub(super) async fn wait(mut self, time: Duration, link: &Link) -> Woken {
-        link.waits(Some(Wait::Event));
+        link.waits_for_event();
         let woken = tokio::select! {
             woken = &mut self.woken => woken.unwrap_or(Woken::GivenUp),
             () = link.dismissed() => {

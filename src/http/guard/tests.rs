@@ -18,6 +18,7 @@ fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
         peer: format!("{peer}:9999").parse().unwrap(),
         local: "10.1.2.3:8558".parse().unwrap(),
         link: std::sync::Arc::new(Links::new(1, 1, 1).enter([127, 0, 0, 1].into()).unwrap()),
+        waited: false,
     }
 }
 
