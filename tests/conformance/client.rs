@@ -178,9 +178,15 @@ impl Call<'_, '_> {
         let request = [self.head().into_bytes(), self.body.clone()].concat();
         stream.write_all(&request).unwrap();
         let reply = Reply::read(&mut stream, self.method, &self.target);
-        let text = if reply.status >= 400 { reply.error_text() } else { String::new() };
-        let noted =
-            Noted { method: self.method, target: &self.target, status: reply.status, error: &text };
+        let wrong = if reply.status >= 400 { reply.error() } else { Value::Null };
+        let text = |name: &str| wrong[name].as_str().unwrap_or_default();
+        let noted = Noted {
+            method: self.method,
+            target: &self.target,
+            status: reply.status,
+            error: text("error"),
+            code: text("code"),
+        };
         client.visits.note(client.half, client.mode, &noted);
         self.check(&reply);
         reply
@@ -326,9 +332,9 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn error_text(&self) -> String {
-        let body: Value = serde_json::from_str(&self.text()).unwrap_or_default();
-        body["error"].as_str().unwrap_or_default().to_owned()
+    /// The object of an error; null where there is none, as after HEAD.
+    fn error(&self) -> Value {
+        serde_json::from_str(&self.text()).unwrap_or_default()
     }
 }
 

@@ -153,6 +153,8 @@ fn batch(client: &Client<'_>, world: &World, base: &Base, target: &str) {
     let lsns = [0, 3].map(|index: usize| results[index]["lsn"].as_u64().unwrap());
     assert_eq!(lsns[0] + 1, lsns[1], "one after the other");
     client.untraced(|| lsns.map(|lsn| until(client, base, lsn, "completed")));
+    let many = Body::batch(&vec![first; 17]);
+    client.post(target, &many).refused(413, "batch_too_large");
     let package = Body::batch(&items[2..]).package(&[&lacking]);
     let answer = client.call("POST", target).bytes(PKG, package).send().expect(200).value();
     assert!(

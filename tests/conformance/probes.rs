@@ -143,6 +143,12 @@ fn bodies(client: &Client<'_>, world: &World, row: &Row) {
         let array = call().bytes(JSON, "[1]").accept(client.mode.media()).send();
         array.refused(400, "malformed_body");
     }
+    if row.name() == "POST /compute/jobs" {
+        // Text of two bytes each, and values of dozens.
+        let many = format!("{{\"a\": [{}1]}}", "1,".repeat(700_000));
+        let refused = call().bytes(JSON, many).accept(client.mode.media()).send();
+        refused.refused(413, "too_many_values");
+    }
     if row.takes == Takes::Parcel {
         let announced = call().header("content-type", PKG).announcing(9 * gib);
         announced.send().refused(413, "body_too_large");

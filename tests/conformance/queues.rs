@@ -51,6 +51,8 @@ fn made(client: &Client<'_>) {
             (&shown["max_retries"], &shown["expire_after_idle_s"]),
             (&json!(1), &json!(900))
         );
+        let long = Body::plain(json!({ "name": "n".repeat(513) }));
+        assert_eq!(client.post(path, &long).refused(400, "too_long")["limit"], 512);
         for (name, wrong) in [
             ("name", json!(7)),
             ("metadata", json!("text")),

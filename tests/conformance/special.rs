@@ -11,8 +11,8 @@ use ledgerun::domain::{ChunkId, Millis};
 use serde_json::json;
 
 use crate::SETTINGS;
-use crate::bodies::{Temper, action};
-use crate::client::Client;
+use crate::bodies::{Temper, VALUE, action};
+use crate::client::{Client, OCTETS, PKG};
 use crate::probes::carrying;
 use crate::service::{Service, Starting};
 use crate::table::{ROWS, Takes, Who};
@@ -205,8 +205,20 @@ fn lost_inputs(visits: &Visits, data: &Path, world: &World, half: Half) {
         }
     }
     service.kill();
-    lose(data, &lost);
+    lose(data, &[&lost[..], &[ChunkId::of(VALUE)]].concat());
     let service = Service::start(data, SETTINGS);
+    for client in Mode::BOTH.map(|mode| Client::new(visits, service.url(), half, mode)) {
+        for base in &world.bases {
+            let call = client.call("GET", &base.job(base.completed)).accept(PKG);
+            call.send().refused(500, "result_incomplete");
+        }
+    }
+    // Uploading it again is what mends that.
+    let client = Client::new(visits, service.url(), half, Mode::Json);
+    client.call("POST", "/compute/chunks").bytes(OCTETS, VALUE).send().expect(201);
+    for base in &world.bases {
+        client.call("GET", &base.job(base.completed)).accept(PKG).send().expect(200);
+    }
     for (index, (mode, base, lsn)) in jobs.into_iter().enumerate() {
         let client = Client::new(visits, service.url(), half, mode);
         until(&client, base, lsn, "failed");

@@ -58,6 +58,8 @@ pub(crate) struct Visits {
     seen: Mutex<BTreeSet<(Half, Mode, Sight)>>,
     /// What was asked by GET: path and `Accept`.
     asked: Mutex<BTreeSet<(String, String)>>,
+    /// Codes of errors.
+    codes: Mutex<BTreeSet<(Half, Mode, String)>>,
     numbers: AtomicU64,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct Noted<'a> {
     pub(crate) status: u16,
     /// The text of an error, if it is one.
     pub(crate) error: &'a str,
+    pub(crate) code: &'a str,
 }
 
 impl Visits {
@@ -79,7 +82,10 @@ impl Visits {
     /// Notes an answer. One that the table doesn't have is a failure.
     #[track_caller]
     pub(crate) fn note(&self, half: Half, mode: Mode, answer: &Noted<'_>) {
-        let Noted { method, target, status, error } = *answer;
+        let Noted { method, target, status, error, code } = *answer;
+        if !code.is_empty() {
+            self.codes.lock().unwrap().insert((half, mode, code.to_owned()));
+        }
         let mut seen = Vec::new();
         match find(method, target) {
             Found::Row(row) => {
@@ -139,6 +145,17 @@ impl Visits {
     /// All that was asked by GET until now.
     pub(crate) fn asked(&self) -> BTreeSet<(String, String)> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// The codes of errors that were seen in both halves and both spellings.
+    pub(crate) fn codes(&self) -> BTreeSet<String> {
+        let codes = self.codes.lock().unwrap();
+        let everywhere = |code: &String| {
+            let halves = [Half::First, Half::Second];
+            let mut all = halves.into_iter().flat_map(|half| Mode::BOTH.map(|mode| (half, mode)));
+            all.all(|(half, mode)| codes.contains(&(half, mode, code.clone())))
+        };
+        codes.iter().map(|(_, _, code)| code.clone()).filter(everywhere).collect()
     }
 
     /// What of the table was not seen, one line each.
