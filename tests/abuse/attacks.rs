@@ -50,6 +50,12 @@ pub(crate) struct Attack {
     runtime: Option<Runtime>,
 }
 
+/// Gives this thread the lowest priority.
+fn yield_to_others() {
+    let thread = rustix::process::Pid::from_raw(nix::unistd::gettid().as_raw());
+    rustix::process::setpriority_process(thread, 19).unwrap();
+}
+
 impl fmt::Debug for Attack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.counts.fmt(f)
@@ -69,9 +75,11 @@ impl Attack {
         let address = url.strip_prefix("http://").unwrap().parse().unwrap();
         let counts = Arc::new(Counts::default());
         let target = Target { address, counts: counts.clone(), large };
-        // One thread for all of them, as they'd have on another machine.
+        // One thread for all of them, which leaves the processors to the service: attackers have
+        // their own.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
+            .on_thread_start(yield_to_others)
             .enable_all()
             .build()
             .unwrap();
