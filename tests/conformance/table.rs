@@ -208,9 +208,7 @@ fn row(line: &Line, prefix: &str, who: Who) -> Row {
     if matches!(who, Who::Token | Who::Loopback) {
         statuses.insert(401);
     }
-    if who != Who::QueueToken {
-        statuses.insert(403);
-    }
+    statuses.insert(403);
     let parameters = parameters.split_whitespace().map(|name| Parameter {
         name: name.trim_end_matches('!'),
         can_be_bad: !name.ends_with('!'),
