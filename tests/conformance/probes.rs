@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::client::{CB, COMP, Call, Client, JSON, OCTETS, PKG, alias};
-use crate::table::{Gives, ROWS, Row, Takes, Who, methods};
+use crate::table::{Gives, ROWS, Row, Takes, methods};
 use crate::visits::Mode;
 use crate::world::{Payload, Request, World};
 
