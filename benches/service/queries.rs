@@ -71,7 +71,7 @@ type PathOf = fn(&Written, usize) -> String;
 const JSON: &str = "Accept: application/json\r\n";
 
 /// What is asked: a name, the path, and headers.
-const KINDS: [(&str, PathOf, &str); 6] = [
+const KINDS: [(&str, PathOf, &str); 9] = [
     ("a job", |log, n| format!("/compute/jobs/{}", spread(log, n)), JSON),
     (
         "a job's result",
@@ -82,6 +82,20 @@ const KINDS: [(&str, PathOf, &str); 6] = [
     (
         "100 from the feed's middle",
         |log, n| format!("/compute/jobs/completed?limit=100&since={}", middle(log, n)),
+        JSON,
+    ),
+    ("a queue", |_, n| format!("/compute/queues/{}", queue(n)), JSON),
+    (
+        "a queue's first 10 ends",
+        |_, n| format!("/compute/queues/{}/completed?limit=10", queue(n)),
+        JSON,
+    ),
+    (
+        "10 from its feed's middle",
+        |log, n| {
+            let (queue, since) = (queue(n), middle(log, n));
+            format!("/compute/queues/{queue}/completed?limit=10&since={since}")
+        },
         JSON,
     ),
     ("a queue's first 10 jobs", |_, n| format!("/compute/jobs?limit=10&queue={}", queue(n)), JSON),
