@@ -168,15 +168,17 @@ impl Conversation {
             }
             _ = stopping.wait_for(|stop| *stop) => None,
         };
-        if let Some(ended) = ended {
-            ended?;
+        let ended = if let Some(ended) = ended {
+            ended
         } else {
             Pin::new(&mut connection).graceful_shutdown();
-            std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await?;
-        }
+            std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
+        };
         let parts = connection.into_parts();
         let mut socket = parts.io.into_inner();
+        // An end in the middle of a head is an error to hyper; what it has of that head is kept.
         if !socket.wakes_up() {
+            ended?;
             // What the client did not take yet is not thrown away.
             tokio::io::AsyncWriteExt::shutdown(&mut socket).await?;
             return Ok(None);

@@ -16,6 +16,7 @@ mod feed;
 mod fixture;
 mod jobs;
 mod limits;
+mod pauses;
 mod queue_jobs;
 mod queues;
 mod races;
