@@ -5,12 +5,21 @@
 mod powercut;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
 use ledgerun::chunks::{Options, Store};
 use ledgerun::domain::{ChunkId, Millis};
 use powercut::Disk;
+
+/// A disk whose power can be cut, or none where this machine can't; then it says so.
+fn disk(mebibytes: u64) -> Option<Disk> {
+    let told = |reason| {
+        let _ = writeln!(std::io::stderr(), "skipped: no disk to cut the power of ({reason})");
+    };
+    Disk::new(mebibytes).map_err(told).ok()
+}
 
 /// Uploads until the disk fails; reports what was acknowledged.
 fn upload(store: &Store, first_seed: u64, acknowledged: &mpsc::Sender<ChunkId>) {
@@ -29,13 +38,7 @@ fn upload(store: &Store, first_seed: u64, acknowledged: &mpsc::Sender<ChunkId>) 
 
 #[test]
 fn no_acknowledged_chunk_is_lost_when_the_power_is_cut() {
-    let disk = match Disk::new(2_048) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to cut the power of ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(2_048) else { return };
     let path = disk.path().join("chunks");
     // Several generations, but few: reading here and there opens sealed ones again and again.
     let options = || Options { generation_bytes: 192 << 20, ..Options::default() };
@@ -91,13 +94,7 @@ fn upload_some_to_keep(
 
 #[test]
 fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected() {
-    let disk = match Disk::new(1_024) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to cut the power of ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(1_024) else { return };
     let path = disk.path().join("chunks");
     let options = || Options {
         // Few generations: reading here and there opens sealed ones again and again.

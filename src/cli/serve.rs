@@ -17,7 +17,7 @@ use super::{allocator, files, output, settings};
 use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
-use crate::domain::{Lsn, Millis};
+use crate::domain::Lsn;
 use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, AccessToken, HttpConfig};
@@ -169,7 +169,7 @@ fn start(
 fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
     let mut options = chunks::Options::default();
     if let Some(grace) = args.chunk_grace {
-        options.grace = Millis(settings::millis(grace));
+        options.grace = settings::millis(grace);
     }
     let open = || chunks::Store::open(&dir.chunks(), options.clone());
     let opened = match open() {

@@ -38,8 +38,8 @@ pub(super) fn access_token(args: &ServeArgs) -> anyhow::Result<Option<AccessToke
 }
 
 /// A length of time as rules count it.
-pub(super) fn millis(span: Span) -> u64 {
-    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
+pub(super) fn millis(span: Span) -> Millis {
+    Millis::from(span.0)
 }
 
 /// The rules' numbers.
@@ -47,11 +47,15 @@ pub(super) fn policy(args: &ServeArgs) -> Policy {
     let standard = Policy::default();
     Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
-        backoff_first_ms: args.retry_backoff.map_or(standard.backoff_first_ms, millis),
-        backoff_max_ms: args.retry_backoff_max.map_or(standard.backoff_max_ms, millis),
+        backoff_first_ms: args
+            .retry_backoff
+            .map_or(standard.backoff_first_ms, |time| millis(time).0),
+        backoff_max_ms: args
+            .retry_backoff_max
+            .map_or(standard.backoff_max_ms, |time| millis(time).0),
         queue_expire_after: match args.queue_expiry {
             None => standard.queue_expire_after,
-            Some(time) => Some(Millis(millis(time))).filter(|time| time.0 > 0),
+            Some(time) => Some(millis(time)).filter(|time| time.0 > 0),
         },
     }
 }

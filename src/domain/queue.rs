@@ -54,9 +54,6 @@ impl fmt::Display for QueueState {
 pub struct QueueToken(pub ObjectId);
 
 impl QueueToken {
-    /// Length of its spelling.
-    pub const DIGITS: usize = 24;
-
     /// The spelling, for the one answer that gives the token away.
     pub fn reveal(self) -> String {
         self.0.to_string()

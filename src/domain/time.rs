@@ -1,6 +1,7 @@
 //! Time as plain numbers. Nothing here can read a clock.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -60,3 +61,10 @@ impl<'de> Deserialize<'de> for Timestamp {
 )]
 #[serde(transparent)]
 pub struct Millis(pub u64);
+
+impl From<Duration> for Millis {
+    /// Whole milliseconds; stops at the largest number.
+    fn from(time: Duration) -> Self {
+        Self(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -280,11 +280,6 @@ impl Views {
         self.held_units.saturating_mul(RESULT_UNIT_BYTES)
     }
 
-    /// The time of the last record.
-    pub const fn at(&self) -> Timestamp {
-        self.at
-    }
-
     /// Names of the functions that jobs or workers ever had, in the order of first use.
     pub fn function_names(&self) -> &[Arc<str>] {
         self.functions.all()

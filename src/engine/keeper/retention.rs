@@ -104,5 +104,5 @@ impl Round {
 }
 
 fn is_past(since: Timestamp, age: Duration, now: Timestamp) -> bool {
-    since.after(Millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))) <= now
+    since.after(Millis::from(age)) <= now
 }
