@@ -16,7 +16,8 @@ use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
 /// Log files, one of each schema: a `MessagePack` array of the values, whose LSNs count from 1.
 const INITIAL: &[u8] = include_bytes!("../migrations/0001_initial/fixture.msgpack");
 const QUEUES: &[u8] = include_bytes!("../migrations/0002_queues/fixture.msgpack");
-const ALL: [&[u8]; 2] = [INITIAL, QUEUES];
+const RECORDINGS: &[u8] = include_bytes!("../migrations/0003_recordings/fixture.msgpack");
+const ALL: [&[u8]; 3] = [INITIAL, QUEUES, RECORDINGS];
 
 fn values(file: &[u8]) -> Vec<Vec<u8>> {
     let values: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(file).unwrap();
@@ -52,7 +53,7 @@ fn every_log_is_still_read() {
         let read = decode(&values(file));
         assert_eq!(read, samples::records()[..read.len()]);
     }
-    let newest = decode(&values(QUEUES));
+    let newest = decode(&values(RECORDINGS));
     // For people, and so that a change of the names in JSON is noticed too.
     insta::assert_snapshot!(serde_json::to_string_pretty(&newest).unwrap());
     assert_eq!(newest, samples::records());
@@ -88,7 +89,7 @@ fn an_old_log_lives_in_a_database_of_today() {
 #[test]
 fn the_log_has_every_kind_of_event() {
     let mut missing: Vec<usize> = (0..KINDS).collect();
-    for record in decode(&values(QUEUES)) {
+    for record in decode(&values(RECORDINGS)) {
         missing.retain(|known| *known != kind(&record.event));
     }
     assert_eq!(missing, [0; 0]);

@@ -50,6 +50,7 @@ impl Service {
             queue: Some(queue),
             retries_max: 2,
             run: Run::Opens,
+            recorded: None,
         });
         let (attempt, queue) = (AttemptNo(1), Some(queue));
         let runner = RunnerName::local();

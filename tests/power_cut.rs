@@ -25,6 +25,7 @@ fn record(lsn: u64) -> Record {
         queue: None,
         retries_max: 3,
         run: Run::Opens,
+        recorded: None,
     };
     Record { lsn: Lsn(lsn), at: Timestamp(0), prev: Lsn::ZERO, cause: Cause::UNKNOWN, event }
 }

@@ -50,6 +50,7 @@ pub(crate) fn submitted(number: usize, queue: QueueId) -> Event {
         queue: Some(queue),
         retries_max: 2,
         run: Run::Opens,
+        recorded: None,
     }
 }
 

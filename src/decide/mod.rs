@@ -9,6 +9,8 @@ mod facts;
 mod job;
 mod limits;
 mod queue;
+mod recording;
+mod replay;
 mod schedule;
 mod submit;
 mod worker;
@@ -63,6 +65,15 @@ pub fn decide(views: &Views, command: &Command, facts: &Facts) -> Result<Decisio
             queue::expire(views, *queue, *quiet_since, facts)
         }
         Command::RetireQueue { queue } => queue::retire(views, *queue),
+        Command::StartRecording { name } => recording::start(views, name.as_deref()),
+        Command::StopRecording => recording::stop(views),
+        Command::ImportRecording(new) => recording::import(views, new),
+        Command::DeleteRecording { recording } => recording::delete(views, *recording),
+        Command::StartReplay(new) => replay::start(views, new),
+        Command::JudgeReplay { replay, judged_to, next, verdicts } => {
+            replay::judge(views, *replay, *judged_to, *next, verdicts)
+        }
+        Command::EndReplay { replay, reason } => replay::end(views, *replay, reason.as_deref()),
         Command::StartAttempt { attempt, sandbox } => Ok(attempt::start(views, *attempt, sandbox)),
         Command::FinishAttempt { attempt, outcome, usage } => {
             attempt::finish(views, *attempt, outcome, *usage, facts)

@@ -3,6 +3,7 @@
 use super::event::{AttemptRef, Outcome, Usage};
 use super::ids::{ActionId, Guid, Lsn, QueueId, TokenHash, WorkerId};
 use super::object::{Blob, ObjectRef};
+use super::recording::{Imported, Verdicts};
 use super::time::{Millis, Timestamp};
 use super::worker::{Function, FunctionKey, Host, RunnerName};
 
@@ -56,6 +57,31 @@ pub enum Command {
     RetireQueue {
         queue: QueueId,
     },
+    /// Record from here on.
+    StartRecording {
+        name: Option<String>,
+    },
+    /// Record no more.
+    StopRecording,
+    /// Take in an archive. The caller has made sure that all its chunks are held.
+    ImportRecording(NewImport),
+    /// Forget a recording.
+    DeleteRecording {
+        recording: Lsn,
+    },
+    StartReplay(NewReplay),
+    /// From whoever runs the replay: jobs were compared, or can't be submitted.
+    JudgeReplay {
+        replay: Lsn,
+        judged_to: Lsn,
+        next: u64,
+        verdicts: Verdicts,
+    },
+    /// From whoever runs the replay: nothing more will come of it.
+    EndReplay {
+        replay: Lsn,
+        reason: Option<String>,
+    },
     /// From a runner: the process started.
     StartAttempt {
         attempt: AttemptRef,
@@ -100,6 +126,41 @@ pub struct NewJob {
     pub queue: Option<QueueId>,
     /// `?cache=skip`: neither join an execution in flight nor reuse a result.
     pub fresh: bool,
+    /// A recorded job is run again.
+    pub replayed: Option<Replayed>,
+}
+
+/// Which recorded job a submission runs again. Only these are taken into a replay's queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replayed {
+    pub replay: Lsn,
+    /// By its LSN in the recording.
+    pub recorded: Lsn,
+    /// Counted from 0, ascending.
+    pub position: u64,
+    /// As recorded.
+    pub retries_max: u32,
+    /// It was cancelled then, and is cancelled at once now: it never runs.
+    pub cancelled: bool,
+}
+
+/// An archive to take in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewImport {
+    pub name: Option<String>,
+    pub archive: Imported,
+    /// The workers it brings; those that are registered already stay as they are.
+    pub workers: Vec<NewWorker>,
+}
+
+/// A replay to begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewReplay {
+    pub recording: Lsn,
+    /// What is asked for, as a JSON object.
+    pub plan: ObjectRef,
+    /// How many jobs that are.
+    pub total: u64,
 }
 
 /// A queue to make.
@@ -140,6 +201,12 @@ pub enum Answer {
     Rescheduled { retry_count: u32 },
     /// A queue was made.
     QueueCreated { queue: QueueId },
+    /// Recording stopped, with the record that the answer's LSN names.
+    RecordingStopped { recording: Lsn },
+    /// An archive was taken in.
+    RecordingImported { recording: Lsn },
+    /// A replay began.
+    ReplayStarted { replay: Lsn, queue: QueueId },
     /// Handed out.
     Assigned(AttemptRef),
     /// Nothing ready for this runner.

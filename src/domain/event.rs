@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ActionId, AttemptNo, Guid, Lsn, QueueId, TokenHash, WorkerId};
 use super::object::{Blob, ObjectRef};
+use super::recording::{Imported, Recorded, Verdicts};
 use super::time::{Millis, Timestamp};
 use super::worker::{Function, Host, RunnerName};
 
@@ -45,6 +46,9 @@ pub enum Event {
         /// How many retries the job may have.
         retries_max: u32,
         run: Run,
+        /// Set for the jobs of a replay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recorded: Option<Recorded>,
     },
     /// The job wants nothing any more. `stop` is set when nobody else wanted its execution either
     /// and an attempt was under way.
@@ -100,6 +104,49 @@ pub enum Event {
     QueueExpired { queue: QueueId },
     /// It is over, none of its results is held, and now it is forgotten.
     QueueRetired { queue: QueueId },
+
+    /// A recording begins with this record, whose LSN is its name.
+    RecordingStarted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// It ends with this record. Its jobs that have not ended yet belong to it until they do.
+    RecordingStopped { recording: Lsn },
+    /// An archive was imported: a recording of another time or place. All its chunks are held. The
+    /// LSN of this record is its name here.
+    RecordingImported {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        archive: Imported,
+    },
+    /// It is forgotten, and keeps no chunk any more.
+    RecordingDeleted { recording: Lsn },
+    /// The jobs of a recording are to run again, in a queue of their own that was made just before.
+    /// The LSN of this record is the replay's name.
+    ReplayStarted {
+        recording: Lsn,
+        queue: QueueId,
+        /// What was asked for, as a JSON object.
+        plan: ObjectRef,
+        /// How many jobs that are.
+        total: u64,
+    },
+    /// Some of its jobs were compared with what was recorded.
+    ReplayJudged {
+        replay: Lsn,
+        /// Every job of it that ended up to this record has been compared.
+        judged_to: Lsn,
+        /// Position of the next job to submit.
+        next: u64,
+        verdicts: Verdicts,
+    },
+    /// It is over.
+    ReplayEnded {
+        replay: Lsn,
+        /// Why it ended before all its jobs had run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 
     /// An execution was handed to a runner. The process has not started yet.
     AttemptAssigned {
@@ -270,6 +317,8 @@ pub enum Subject {
     Job(Lsn),
     Execution(Lsn),
     Queue(QueueId),
+    Recording(Lsn),
+    Replay(Lsn),
     /// The record opens its own subject, or is about many.
     Itself,
 }
@@ -281,7 +330,17 @@ impl Event {
             Self::WorkerRegistered { worker, .. }
             | Self::WorkerFunctionsDeclared { worker, .. }
             | Self::WorkerRetired { worker } => Subject::Worker(*worker),
-            Self::JobSubmitted { .. } | Self::JobsRetired { .. } => Subject::Itself,
+            Self::JobSubmitted { .. }
+            | Self::JobsRetired { .. }
+            | Self::RecordingStarted { .. }
+            | Self::RecordingImported { .. }
+            | Self::ReplayStarted { .. } => Subject::Itself,
+            Self::RecordingStopped { recording } | Self::RecordingDeleted { recording } => {
+                Subject::Recording(*recording)
+            }
+            Self::ReplayJudged { replay, .. } | Self::ReplayEnded { replay, .. } => {
+                Subject::Replay(*replay)
+            }
             Self::QueueCreated { queue, .. }
             | Self::QueueDrained { queue }
             | Self::QueueCancelled { queue }

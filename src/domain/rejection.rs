@@ -26,6 +26,24 @@ pub enum Rejection {
     QueueState { queue: QueueId, state: QueueState, what: &'static str },
     #[error("queue {queue} still holds {held} results; retire them first")]
     QueueHolds { queue: QueueId, held: u64 },
+    #[error("queue {queue} belongs to replay {replay} and takes no other job")]
+    QueueOfReplay { queue: QueueId, replay: Lsn },
+    #[error("recording {recording} is under way; stop it first")]
+    RecordingActive { recording: Lsn },
+    #[error("recording {recording} waits for {open} of its jobs to end")]
+    RecordingOpen { recording: Lsn, open: u64 },
+    #[error("nothing is being recorded")]
+    NotRecording,
+    #[error("no recording {0}: it was never made, or it was deleted")]
+    UnknownRecording(Lsn),
+    #[error("replay {replay} of recording {recording} is running; let it end or cancel it first")]
+    RecordingInUse { recording: Lsn, replay: Lsn },
+    #[error("no replay {0}")]
+    UnknownReplay(Lsn),
+    #[error("replay {0} is over")]
+    ReplayOver(Lsn),
+    #[error("replay {replay} is past position {position}")]
+    ReplayedAlready { replay: Lsn, position: u64 },
     #[error("no queue can be made any more: all numbers below 2^32 are used up")]
     TooManyQueues,
     /// The job's state forbids it; `what` is the verb, as in "cannot cancel".

@@ -44,6 +44,13 @@ pub fn effects_of(record: &Record) -> impl Iterator<Item = Effect> + use<> {
         | Event::QueueDrained { .. }
         | Event::QueueExpired { .. }
         | Event::QueueRetired { .. }
+        | Event::RecordingStarted { .. }
+        | Event::RecordingStopped { .. }
+        | Event::RecordingImported { .. }
+        | Event::RecordingDeleted { .. }
+        | Event::ReplayStarted { .. }
+        | Event::ReplayJudged { .. }
+        | Event::ReplayEnded { .. }
         | Event::AttemptStarted { .. }
         | Event::AttemptLost { .. } => (None, false),
     };

@@ -114,6 +114,7 @@ fn job(number: u64) -> NewJob {
         priority: 2,
         queue: None,
         fresh: false,
+        replayed: None,
     }
 }
 

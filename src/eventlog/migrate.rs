@@ -8,9 +8,11 @@
 mod initial;
 #[path = "../../migrations/0002_queues/up.rs"]
 mod queues;
+#[path = "../../migrations/0003_recordings/up.rs"]
+mod recordings;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
@@ -22,7 +24,8 @@ const SCHEMA_KEY: &str = "schema";
 type Step = fn(&::sled::Db) -> ::sled::Result<()>;
 
 /// The step that leads to each schema, from 1.
-const STEPS: [(u32, Step); SCHEMA as usize] = [(1, initial::up), (2, queues::up)];
+const STEPS: [(u32, Step); SCHEMA as usize] =
+    [(1, initial::up), (2, queues::up), (3, recordings::up)];
 
 /// The schema of `db`, `None` when it is new.
 pub(super) fn stored(db: &::sled::Db) -> ::sled::Result<Option<u32>> {

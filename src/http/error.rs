@@ -211,6 +211,16 @@ pub(super) fn rejection_status(rejection: &Rejection) -> (StatusCode, &'static s
         Rejection::UnknownQueue(_) => (S::NOT_FOUND, "unknown_queue"),
         Rejection::QueueState { state, .. } => (S::CONFLICT, queue_code(*state)),
         Rejection::QueueHolds { .. } => (S::CONFLICT, "queue_holds_results"),
+        Rejection::QueueOfReplay { .. } => (S::CONFLICT, "queue_of_replay"),
+        Rejection::RecordingActive { .. } => (S::CONFLICT, "recording_active"),
+        Rejection::RecordingOpen { .. } => (S::CONFLICT, "recording_open"),
+        Rejection::NotRecording => (S::CONFLICT, "not_recording"),
+        Rejection::UnknownRecording(_) => (S::NOT_FOUND, "unknown_recording"),
+        Rejection::RecordingInUse { .. } => (S::CONFLICT, "recording_in_use"),
+        Rejection::UnknownReplay(_) => (S::NOT_FOUND, "unknown_replay"),
+        Rejection::ReplayOver(_) | Rejection::ReplayedAlready { .. } => {
+            (S::CONFLICT, "replay_over")
+        }
         Rejection::TooManyQueues => (S::INSUFFICIENT_STORAGE, "too_many_queues"),
     }
 }

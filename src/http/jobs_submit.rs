@@ -148,6 +148,7 @@ fn job(terms: Terms, action: &Action, kept: ObjectRef) -> NewJob {
         priority: terms.priority,
         queue: terms.queue,
         fresh: terms.fresh,
+        replayed: None,
     }
 }
 

@@ -160,7 +160,22 @@ fn with_rejection(body: Value, rejection: &Rejection) -> Value {
             body.with("queue", *queue).with("state", *state)
         }
         Rejection::QueueHolds { queue, held } => body.with("queue", *queue).with("held", *held),
-        Rejection::TooManyQueues => body,
+        Rejection::TooManyQueues | Rejection::NotRecording => body,
+        Rejection::QueueOfReplay { queue, replay } => {
+            body.with("queue", *queue).with("replay", *replay)
+        }
+        Rejection::RecordingActive { recording } | Rejection::UnknownRecording(recording) => {
+            body.with("recording", *recording)
+        }
+        Rejection::RecordingOpen { recording, open } => {
+            body.with("recording", *recording).with("open_jobs", *open)
+        }
+        Rejection::RecordingInUse { recording, replay } => {
+            body.with("recording", *recording).with("replay", *replay)
+        }
+        Rejection::UnknownReplay(replay)
+        | Rejection::ReplayOver(replay)
+        | Rejection::ReplayedAlready { replay, .. } => body.with("replay", *replay),
         Rejection::NoWorker(key) => body
             .with("function", key.function.name.clone())
             .with("function_version", key.function.version)

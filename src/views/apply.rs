@@ -159,6 +159,7 @@ impl Views {
             wants.insert((execution, party, Reverse(priority), job));
         });
         self.queues.open(party, job);
+        self.recordings.open(job);
         self.count_open(execution, true);
         self.raise_priority(execution, priority);
     }
@@ -181,6 +182,7 @@ impl Views {
             wants.remove(&(execution, party, Reverse(priority), job));
         });
         self.queues.close(party, job, self.at);
+        self.recordings.close(job, lsn);
         self.count_open(execution, false);
     }
 

@@ -167,7 +167,14 @@ impl Listing {
                 // By age, as the feed lists those that end together.
                 self.noted.sort_unstable_by_key(|noted| noted.job);
             }
-            (_, Subject::Worker(_) | Subject::Queue(_) | Subject::Itself) => {}
+            (
+                _,
+                Subject::Worker(_)
+                | Subject::Queue(_)
+                | Subject::Recording(_)
+                | Subject::Replay(_)
+                | Subject::Itself,
+            ) => {}
         }
     }
 

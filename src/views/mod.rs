@@ -14,7 +14,9 @@ mod names;
 mod order;
 mod query;
 mod queues;
+mod recordings;
 mod render;
+mod replays;
 mod share;
 mod state;
 mod table;
@@ -28,6 +30,8 @@ use self::digest::Digest;
 use self::names::{LsnSet, Names};
 use self::order::Order;
 use self::queues::Queues;
+use self::recordings::Recordings;
+use self::replays::Replays;
 use self::state::{Execution, Job, PairKey, Want};
 use self::table::Table;
 use self::workers::Workers;
@@ -38,6 +42,8 @@ pub use self::apply::ApplyError;
 pub use self::listing::Listing;
 pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
 pub use self::queues::QueueRow;
+pub use self::recordings::{RecordingRow, RecordingState};
+pub use self::replays::ReplayRow;
 pub use self::share::Tables;
 pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
 pub use self::workers::WorkerRow;
@@ -55,6 +61,8 @@ pub struct Views {
     jobs: Table<Lsn, Job>,
     executions: Table<Lsn, Execution>,
     queues: Queues,
+    recordings: Recordings,
+    replays: Replays,
     /// Who wants what: jobs not ended, by execution.
     wants: BTreeSet<Want>,
     /// What may be handed out, in the order it would be.
@@ -95,6 +103,8 @@ impl Views {
             }
             Subject::Job(job) => self.jobs.get(job).map(|job| job.tail),
             Subject::Queue(id) => self.queues.get(id).map(|queue| queue.tail),
+            Subject::Recording(id) => self.recordings.tail(id),
+            Subject::Replay(id) => self.replays.tail(id),
             Subject::Execution(id) => self.executions.get(id).map(|execution| execution.tail),
         }
         .unwrap_or(Lsn::ZERO)

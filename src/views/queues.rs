@@ -26,6 +26,8 @@ pub(super) struct Queue {
     pub(super) held: u64,
     /// When its last job ended or, before the first, when it was made.
     pub(super) idle_since: Timestamp,
+    /// Whose it is, when it is a replay's own.
+    pub(super) replay: Option<Lsn>,
 }
 
 /// What was done to a queue. Whether a drained one is complete follows from its jobs.
@@ -113,6 +115,22 @@ impl Queues {
         });
     }
 
+    /// The replay that a queue belongs to.
+    pub(super) fn replay_of(&self, id: Option<QueueId>) -> Option<Lsn> {
+        self.list.get(&id?)?.replay
+    }
+
+    /// It belongs to a replay from now on. False when it doesn't exist, or was used before.
+    pub(super) fn give_to(&mut self, id: QueueId, replay: Lsn) -> bool {
+        let Some(queue) = self.list.get_mut(&id) else { return false };
+        let is_new = queue.state() == QueueState::Active && queue.held == 0;
+        if is_new && queue.replay.is_none() {
+            queue.replay = Some(replay);
+            return true;
+        }
+        false
+    }
+
     /// A job in it was retired.
     pub(super) fn drop_result(&mut self, id: Option<QueueId>) {
         let Some(id) = id else { return };
@@ -161,6 +179,7 @@ impl Views {
             open: BTreeSet::new(),
             held: 0,
             idle_since: record.at,
+            replay: None,
         };
         self.queues.idle.extend(queue.due().map(|due| (due, *id)));
         self.queues.list.insert(*id, queue);
@@ -241,6 +260,8 @@ pub struct QueueRow {
     pub running: u32,
     /// When its last job ended or, before the first, when it was made.
     pub idle_since: Timestamp,
+    /// Whose it is, when it is a replay's own.
+    pub replay: Option<Lsn>,
 }
 
 impl Views {
@@ -271,6 +292,7 @@ impl Views {
             held: queue.held,
             running: self.order.running(Some(id)),
             idle_since: queue.idle_since,
+            replay: queue.replay,
         }
     }
 

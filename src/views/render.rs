@@ -22,6 +22,8 @@ impl Display for Views {
             jobs,
             executions,
             queues,
+            recordings,
+            replays,
             wants,
             order,
             waiting,
@@ -44,6 +46,7 @@ impl Display for Views {
         for (id, queue) in queues.iter() {
             show_queue(f, id, queue)?;
         }
+        write!(f, "{recordings}{replays}")?;
         list(f, "wants", wants.iter().map(|(id, _, by, job)| format!("{job} {id} at {}", by.0)))?;
         write!(f, "{order}")?;
         list(f, "waiting", waiting.iter().map(|(until, id)| format!("{id} until {until}")))?;
@@ -135,12 +138,14 @@ fn show_queue(f: &mut Formatter<'_>, id: QueueId, queue: &Queue) -> fmt::Result 
         open,
         held,
         idle_since,
+        replay,
     } = queue;
     write!(f, "queue {id} {} made by {created} at {created_at}, tail {tail}", queue.state())?;
     writeln!(f, ", {} open, {held} held, last used {idle_since}", open.len())?;
     let token = if token.is_some() { "with" } else { "no" };
     write!(f, "  {token} token, retries {retries_max:?}, runs {max_running:?}")?;
-    writeln!(f, ", expires after {:?} ms", expire_after.map(|time| time.0))
+    write!(f, ", expires after {:?} ms", expire_after.map(|time| time.0))?;
+    writeln!(f, "{}", replay.map(|id| format!(", of replay {id}")).unwrap_or_default())
 }
 
 /// Lines and turns in full.

@@ -36,6 +36,13 @@ impl Views {
             | Event::QueueCancelled { .. }
             | Event::QueueExpired { .. }
             | Event::QueueRetired { .. } => self.queue_transition(record),
+            Event::RecordingStarted { .. }
+            | Event::RecordingStopped { .. }
+            | Event::RecordingImported { .. }
+            | Event::RecordingDeleted { .. } => self.recording_transition(record),
+            Event::ReplayStarted { .. }
+            | Event::ReplayJudged { .. }
+            | Event::ReplayEnded { .. } => self.replay_transition(record),
             Event::AttemptAssigned { execution, attempt, runner, queue } => {
                 let runner = self.runners.intern(&runner.0);
                 self.attempt_assigned(lsn, *execution, *attempt, runner, *queue)
@@ -124,7 +131,15 @@ impl Views {
 
     fn job_submitted(&mut self, record: &Record) -> Result<(), Illegal> {
         let Event::JobSubmitted {
-            worker, action, function, priority, queue, retries_max, run, ..
+            worker,
+            action,
+            function,
+            priority,
+            queue,
+            retries_max,
+            run,
+            recorded,
+            ..
         } = &record.event
         else {
             return Err(Illegal("it is no submission"));
@@ -132,6 +147,7 @@ impl Views {
         let lsn = record.lsn;
         let ix = self.active_worker(*worker)?;
         self.takes_jobs(*queue)?;
+        self.replays.submitted(self.queues.replay_of(*queue), *recorded)?;
         let execution = self.enter(lsn, ix, *action, lsn, *priority, *run)?;
         let cached = matches!(run, Run::Cached(_));
         let job = Job {
@@ -149,6 +165,7 @@ impl Views {
         };
         self.jobs.insert(lsn, job);
         self.queues.admit(*queue, record.at);
+        self.recordings.admit();
         if !cached {
             self.want(execution, *queue, *priority, lsn);
         }

@@ -53,6 +53,7 @@ impl Bench {
             priority: submission.priority,
             queue,
             fresh: submission.fresh,
+            replayed: None,
         });
         let result = self.execute(&command);
         if let Some(wrong) = self.queue_refusal(queue, "take a new job") {

@@ -88,5 +88,6 @@ pub(crate) fn submission(queue: Party, action: u32, priority: i32) -> Command {
         priority,
         queue,
         fresh: false,
+        replayed: None,
     })
 }

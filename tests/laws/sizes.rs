@@ -66,6 +66,7 @@ fn new_job() -> NewJob {
         priority: i32::MIN,
         queue: QueueId::new(1),
         fresh: false,
+        replayed: None,
     }
 }
 

@@ -4,7 +4,7 @@ use ledgerun::domain::Event;
 
 /// The kinds of events, in the order they came to be. The match has no wildcard, so a new kind
 /// doesn't compile before it is counted here.
-pub(crate) const KINDS: usize = 20;
+pub(crate) const KINDS: usize = 27;
 
 /// Which kind an event is, below [`KINDS`].
 pub(crate) fn kind(event: &Event) -> usize {
@@ -29,5 +29,12 @@ pub(crate) fn kind(event: &Event) -> usize {
         Event::QueueCancelled { .. } => 17,
         Event::QueueExpired { .. } => 18,
         Event::QueueRetired { .. } => 19,
+        Event::RecordingStarted { .. } => 20,
+        Event::RecordingStopped { .. } => 21,
+        Event::RecordingImported { .. } => 22,
+        Event::RecordingDeleted { .. } => 23,
+        Event::ReplayStarted { .. } => 24,
+        Event::ReplayJudged { .. } => 25,
+        Event::ReplayEnded { .. } => 26,
     }
 }

@@ -3,14 +3,15 @@
 
 use ledgerun::domain::object::Blob;
 use ledgerun::domain::{
-    ActionId, AttemptNo, AttemptRef, Cause, ChunkId, Event, Failure, FailureKind, Function, Guid,
-    Host, Lsn, Millis, ObjectId, ObjectRef, Outcome, QueueId, Record, Run, RunnerName, Tail,
-    Timestamp, TokenHash, Usage, WorkerId,
+    ActionId, AttemptNo, AttemptRef, Cause, ChunkId, ContentHash, Event, Failure, FailureKind,
+    Function, Guid, Host, Imported, Lsn, Millis, Mismatch, ObjectId, ObjectRef, Outcome, QueueId,
+    Record, Recorded, ReplayFailure, Run, RunnerName, Tail, Timestamp, TokenHash, Usage, Verdicts,
+    WorkerId,
 };
 
 /// The records, from LSN 1.
 pub(crate) fn records() -> Vec<Record> {
-    let events = [workers(), jobs(), attempts(), endings(), queues()].concat();
+    let events = [workers(), jobs(), attempts(), endings(), queues(), recordings()].concat();
     let causes = [
         Cause::UNKNOWN,
         Cause { session: Some(ObjectId([7; 12])), request: Some(42) },
@@ -72,6 +73,7 @@ fn jobs() -> Vec<Event> {
         queue,
         retries_max: 3,
         run,
+        recorded: None,
     };
     let stop = AttemptRef { execution: Lsn(7), attempt: AttemptNo(2) };
     vec![
@@ -168,5 +170,70 @@ fn queues() -> Vec<Event> {
         Event::QueueCancelled { queue },
         Event::QueueExpired { queue },
         Event::QueueRetired { queue },
+    ]
+}
+
+/// What the third schema added.
+fn recordings() -> Vec<Event> {
+    let recording = Lsn(40);
+    let replay = Lsn(300);
+    let imported = |name: Option<&str>| Event::RecordingImported {
+        name: name.map(ToOwned::to_owned),
+        archive: Imported {
+            skeleton: ChunkId::of(b"skeleton"),
+            start: Lsn(7),
+            stop: Lsn(70_000),
+            jobs: 20_000,
+            chunks: 1,
+            bytes: 1 << 33,
+        },
+    };
+    let mismatch = |value: Option<&str>, recorded, replayed| Mismatch {
+        job: Lsn(9),
+        value: value.map(ToOwned::to_owned),
+        recorded,
+        replayed,
+    };
+    let (was, is) = (Some(ContentHash::of(b"was")), Some(ContentHash::of(b"is")));
+    let verdicts = Verdicts {
+        matched: 17,
+        mismatched: vec![
+            mismatch(Some("stdout"), was, is),
+            mismatch(Some("file/out"), None, is),
+            mismatch(Some("Shader"), was, None),
+            mismatch(None, was, is),
+        ],
+        failed: vec![ReplayFailure { job: Lsn(10), error: "why".to_owned() }],
+        newly_passing: vec![Lsn(11), Lsn(300)],
+    };
+    let judged = |verdicts| Event::ReplayJudged { replay, judged_to: Lsn(310), next: 20, verdicts };
+    vec![
+        Event::RecordingStarted { name: None },
+        Event::RecordingStarted { name: Some("nightly".to_owned()) },
+        Event::JobSubmitted {
+            worker: worker(),
+            action: ActionId::of(b"action"),
+            function: "Compile".to_owned(),
+            object: inline(b"action"),
+            priority: 2,
+            queue: QueueId::new(5),
+            retries_max: 0,
+            run: Run::Opens,
+            recorded: Some(Recorded { job: Lsn(9), position: 19 }),
+        },
+        Event::RecordingStopped { recording },
+        imported(None),
+        imported(Some("cook")),
+        Event::RecordingDeleted { recording },
+        Event::ReplayStarted {
+            recording,
+            queue: QueueId::new(6).unwrap(),
+            plan: inline(b"{}"),
+            total: 20,
+        },
+        judged(Verdicts::default()),
+        judged(verdicts),
+        Event::ReplayEnded { replay, reason: None },
+        Event::ReplayEnded { replay, reason: Some("cancelled".to_owned()) },
     ]
 }

@@ -111,6 +111,7 @@ fn of_job() -> impl Strategy<Value = Event> {
                     queue,
                     retries_max,
                     run,
+                    recorded: None,
                 }
             }
         ),

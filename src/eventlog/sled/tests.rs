@@ -23,6 +23,7 @@ fn record(lsn: u64, bytes: usize) -> Record {
         queue: None,
         retries_max: 3,
         run: Run::Opens,
+        recorded: None,
     };
     Record { lsn: Lsn(lsn), at: Timestamp(1_000), prev: Lsn::ZERO, cause: Cause::UNKNOWN, event }
 }
