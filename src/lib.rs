@@ -16,6 +16,7 @@ pub mod clock;
 pub mod durable;
 pub mod engine;
 pub mod eventlog;
+pub mod replay;
 pub mod runner;
 
 pub mod cli;

@@ -1,0 +1,4 @@
+//! Looking back: recordings that are kept, carried elsewhere and run again.
+
+pub mod compare;
+pub mod plan;
