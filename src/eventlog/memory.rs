@@ -17,11 +17,22 @@ pub struct MemoryLog {
 struct State {
     encoder: Encoder,
     live: Vec<Record>,
+    /// The chain hash of each of `live`.
+    chains: Vec<Chain>,
     /// How many of `live` are durable.
     durable: usize,
     syncs: u64,
     fault: Option<(u64, Fault)>,
     poisoned: bool,
+}
+
+impl State {
+    /// The value of a record that follows those whose chain hashes are known.
+    fn encode(&mut self, record: &Record) -> Result<(&[u8], Chain), Error> {
+        let before = record.lsn.0.checked_sub(2).and_then(|index| usize::try_from(index).ok());
+        let after = before.and_then(|index| self.chains.get(index)).copied();
+        self.encoder.encode(record, after.unwrap_or(Chain::START))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,8 +49,13 @@ impl MemoryLog {
 
     /// A log that was found with `records`, which start at [`Lsn::FIRST`].
     pub fn holding(records: Vec<Record>) -> Self {
-        let durable = records.len();
-        let state = State { live: records, durable, ..State::default() };
+        let mut state = State { durable: records.len(), ..State::default() };
+        for record in &records {
+            // What doesn't encode was never in a log, and only `scan_values` would show it.
+            let chain = state.encode(record).map_or(Chain::START, |(_, chain)| chain);
+            state.chains.push(chain);
+        }
+        state.live = records;
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -93,11 +109,18 @@ impl EventLog for MemoryLog {
         }
         let mut expected = Lsn(state.live.len() as u64).next();
         for record in records {
-            if record.lsn != expected {
-                return Err(Error::OutOfOrder { lsn: record.lsn, expected });
+            let encoded = if record.lsn == expected {
+                state.encode(record).map(|(_, chain)| chain)
+            } else {
+                Err(Error::OutOfOrder { lsn: record.lsn, expected })
+            };
+            match encoded {
+                Ok(chain) => state.chains.push(chain),
+                Err(error) => {
+                    state.chains.truncate(state.live.len());
+                    return Err(error);
+                }
             }
-            // Only for its limits.
-            state.encoder.encode(record, Chain::START)?;
             expected = expected.next();
         }
         state.live.extend_from_slice(records);
@@ -136,6 +159,18 @@ impl LogReader for MemoryLog {
     ) -> Box<dyn Iterator<Item = Result<Record, Error>> + Send + '_> {
         let lsns = from.0.max(1)..=to.0;
         Box::new(lsns.map_while(|lsn| self.get(Lsn(lsn)).transpose()))
+    }
+
+    fn scan_values(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_> {
+        let records = self.scan(from, to);
+        Box::new(records.map(|record| {
+            let record = record?;
+            self.lock().encode(&record).map(|(value, _)| (record.lsn, value.to_vec()))
+        }))
     }
 
     fn first(&self) -> Lsn {

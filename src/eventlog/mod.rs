@@ -48,6 +48,14 @@ pub trait LogReader: Send + Sync {
         to: Lsn,
     ) -> Box<dyn Iterator<Item = Result<Record, Error>> + Send + '_>;
 
+    /// The same as they are stored, for who passes them on or reads only some: [`codec::decode`]
+    /// makes a record of a value.
+    fn scan_values(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_>;
+
     /// The oldest record kept, or the next LSN to come when the log is empty.
     fn first(&self) -> Lsn;
 

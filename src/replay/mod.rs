@@ -1,4 +1,5 @@
 //! Looking back: recordings that are kept, carried elsewhere and run again.
 
+pub mod archive;
 pub mod compare;
 pub mod plan;

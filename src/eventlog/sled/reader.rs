@@ -29,6 +29,20 @@ impl SledReader {
         decoded(&self.dir.log(), lsn, value).map(|(record, _)| record)
     }
 
+    /// The entries of a range with their positions.
+    fn entries(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> impl Iterator<Item = Result<(Lsn, ::sled::IVec), Error>> + Send + '_ {
+        // sled panics on a range that ends before it starts.
+        let range = (from <= to).then(|| self.events().range(from.to_key()..=to.to_key()));
+        (from.0..).map(Lsn).zip(range.into_iter().flatten()).map(|(lsn, entry)| {
+            let (_, value) = entry.map_err(|error| self.failed(error))?;
+            Ok((lsn, value))
+        })
+    }
+
     fn failed(&self, error: ::sled::Error) -> Error {
         Error::storage("read", &self.dir.log(), error)
     }
@@ -45,15 +59,20 @@ impl LogReader for SledReader {
         from: Lsn,
         to: Lsn,
     ) -> Box<dyn Iterator<Item = Result<Record, Error>> + Send + '_> {
-        // sled panics on a range that ends before it starts.
-        if from > to {
-            return Box::new(std::iter::empty());
-        }
-        let range = self.events().range(from.to_key()..=to.to_key());
-        Box::new((from.0..).map(Lsn).zip(range).map(|(lsn, entry)| {
-            let (_, value) = entry.map_err(|error| self.failed(error))?;
+        Box::new(self.entries(from, to).map(|entry| {
+            let (lsn, value) = entry?;
             self.record(lsn, &value)
         }))
+    }
+
+    fn scan_values(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_> {
+        Box::new(
+            self.entries(from, to).map(|entry| entry.map(|(lsn, value)| (lsn, value.to_vec()))),
+        )
     }
 
     fn first(&self) -> Lsn {
