@@ -8,6 +8,7 @@
 mod apply;
 mod attempts;
 mod digest;
+mod held;
 mod listing;
 mod lists;
 mod names;
@@ -39,6 +40,7 @@ use crate::domain::event::Subject;
 use crate::domain::{Cause, ContentHash, Event, Lsn, Record, Timestamp};
 
 pub use self::apply::ApplyError;
+pub use self::held::Held;
 pub use self::listing::Listing;
 pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
 pub use self::queues::QueueRow;

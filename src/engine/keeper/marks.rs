@@ -1,23 +1,27 @@
 //! Which chunks are referred to by what is still held.
 //!
-//! The log is read once from its beginning, since only records know which chunks an object names.
-//! What is submitted meanwhile is safe without a mark: its chunks are wanted after the collection
-//! began, and the store keeps those.
+//! The log is read once from its beginning, since only records know which chunks an object names, and
+//! the ranges of recordings once more before that, since they refer to what came before them. All of
+//! it is judged by what was held at one moment: else a result could be let go of before its record is
+//! read, and a recording that began to refer to it meanwhile would lose it. What is submitted later is
+//! safe without a mark: its chunks are wanted after the collection began, and the store keeps those.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 
+use super::pins::Pins;
 use super::{Failed, Round};
 use crate::chunks;
 use crate::clock::monotonic;
 use crate::domain::{ChunkId, Event, Lsn, ObjectRef, Outcome, Record, Tail};
-use crate::views::Published;
+use crate::views::Held;
 use crate::wire::action::Action;
 use crate::wire::cb::Object;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::output::Output;
 
-/// Records read between two looks at the views.
+/// Records read between two rests.
 const RECORDS_LEN_MAX: usize = 2_048;
 
 /// Chunks, sorted.
@@ -79,24 +83,16 @@ enum Needed {
 }
 
 impl Round {
-    /// Everything that unretired jobs and registered workers refer to.
+    /// Everything that unretired jobs, registered workers, recordings and running replays refer to.
     pub(super) fn mark(&self) -> Result<Marks, Failed> {
         let mut marks = Marks::default();
         // Objects that are chunks themselves are read once.
         let mut read = BTreeSet::new();
         let Some(log) = self.handle.log() else { return Ok(marks) };
-        let last = self.handle.durable();
-        let mut next = log.first();
-        while next <= last {
-            let began = monotonic();
-            let records = log.scan(next, last).take(RECORDS_LEN_MAX);
-            let records: Vec<Record> = records.collect::<Result<_, _>>()?;
-            let Some(newest) = records.last() else { break };
-            next = newest.lsn.next();
-            let needed: Vec<Needed> = self.handle.read(|published| {
-                records.into_iter().flat_map(|record| needed(published, record)).collect()
-            });
-            for needed in needed {
+        let held = self.handle.read(|published| published.views.held());
+        let pins = self.pins(&held)?;
+        self.each_record(log.first()..=held.lsn(), |record| {
+            for needed in needed(&held, &pins, record) {
                 match needed {
                     Needed::Chunk(chunk) => marks.add(chunk),
                     Needed::Object(kind, object) => {
@@ -105,10 +101,45 @@ impl Round {
                     Needed::Attempts(last) => self.mark_attempts(&mut marks, &mut read, last)?,
                 }
             }
-            self.rest(began)?;
-        }
+            Ok(())
+        })?;
         marks.sort();
         Ok(marks)
+    }
+
+    fn pins(&self, held: &Held) -> Result<Pins, Failed> {
+        let mut pins = Pins::new(held);
+        for span in pins.spans(held.lsn()) {
+            self.each_record(span, |record| {
+                pins.look(&record);
+                Ok(())
+            })?;
+        }
+        Ok(pins)
+    }
+
+    /// Reads a part of the log in order, and leaves the machine to others in between.
+    fn each_record(
+        &self,
+        range: RangeInclusive<Lsn>,
+        mut look: impl FnMut(Record) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let Some(log) = self.handle.log() else { return Ok(()) };
+        let (mut next, last) = range.into_inner();
+        while next <= last {
+            let began = monotonic();
+            let from = next;
+            for record in log.scan(next, last).take(RECORDS_LEN_MAX) {
+                let record = record?;
+                next = record.lsn.next();
+                look(record)?;
+            }
+            if next == from {
+                break;
+            }
+            self.rest(began)?;
+        }
+        Ok(())
     }
 
     fn mark_object(
@@ -178,23 +209,32 @@ impl Round {
     }
 }
 
-/// What one record needs, while what it is about is still held.
-fn needed(published: &Published, record: Record) -> Vec<Needed> {
-    let views = &published.views;
+/// What one record needs, while somebody needs it.
+fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
+    let lsn = record.lsn;
     match record.event {
-        Event::JobSubmitted { object, .. } if views.job_state(record.lsn).is_some() => {
+        Event::JobSubmitted { object, .. } if held.has_job(lsn) || pins.needs_job(lsn) => {
             vec![Needed::Object(Kind::Action, object)]
         }
-        Event::JobRescheduled { job, former, .. } if views.job_state(job).is_some() => {
+        Event::JobRescheduled { job, former, .. } if held.has_job(job) => {
             vec![Needed::Attempts(former)]
         }
         Event::WorkerRegistered { worker, descriptor, .. }
-            if views.descriptor_at(worker) == Some(record.lsn) =>
+            if held.has_registration(lsn) || pins.is_recorded(lsn) || pins.needs_worker(worker) =>
         {
             vec![Needed::Object(Kind::Descriptor, descriptor)]
         }
-        Event::AttemptFinished { execution, .. } if views.execution(execution).is_some() => {
+        Event::AttemptFinished { execution, .. }
+            if held.has_execution(execution)
+                || pins.is_recorded(lsn)
+                || pins.needs_execution(execution) =>
+        {
             of_attempt(&record.event)
+        }
+        Event::ReplayStarted { plan: ObjectRef::Chunk(plan), .. }
+            if held.replays().iter().any(|replay| replay.replay == lsn) =>
+        {
+            vec![Needed::Chunk(plan)]
         }
         _ => Vec::new(),
     }

@@ -5,6 +5,7 @@
 //! everybody else, so that what it did is in the log.
 
 mod marks;
+mod pins;
 mod retention;
 
 use std::io;
