@@ -3,3 +3,5 @@
 pub mod archive;
 pub mod compare;
 pub mod plan;
+pub mod recorded;
+pub mod source;

@@ -11,5 +11,6 @@ pub mod descriptor;
 pub mod json;
 pub mod output;
 pub mod package;
+pub mod references;
 pub mod schema;
 pub mod value;

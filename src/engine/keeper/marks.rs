@@ -14,12 +14,10 @@ use super::pins::Pins;
 use super::{Failed, Round};
 use crate::chunks;
 use crate::clock::monotonic;
-use crate::domain::{ChunkId, Event, Lsn, ObjectRef, Outcome, Record, Tail};
+use crate::domain::{ChunkId, Event, Lsn, ObjectRef, Record};
 use crate::views::Held;
-use crate::wire::action::Action;
 use crate::wire::cb::Object;
-use crate::wire::descriptor::Descriptor;
-use crate::wire::output::Output;
+use crate::wire::references::{self, Kind, Reference};
 
 /// Records read between two rests.
 const RECORDS_LEN_MAX: usize = 2_048;
@@ -49,28 +47,6 @@ impl Marks {
     /// Whether a chunk is referred to. Only after the last one was added.
     pub(super) fn contains(&self, chunk: &ChunkId) -> bool {
         self.chunks.binary_search(chunk).is_ok()
-    }
-}
-
-/// What kind of object it is, which says where it names chunks.
-#[derive(Clone, Copy)]
-enum Kind {
-    Action,
-    Descriptor,
-    Output,
-}
-
-impl Kind {
-    /// The chunks an object names: where its schema says, and by references anywhere in it.
-    fn chunks(self, object: &Object) -> Vec<ChunkId> {
-        let named = match self {
-            Self::Action => Action::parse(object.clone()).map(|action| action.chunks()),
-            Self::Descriptor => Descriptor::parse(object.clone()).map(|worker| worker.chunks()),
-            Self::Output => Output::parse(object.clone()).map(|output| output.chunks()),
-        };
-        let referred = object.attachments().into_iter().map(|found| ChunkId(found.hash()));
-        // It was checked when it came. What can't be read now can't be run or shown either.
-        named.into_iter().flatten().chain(referred).collect()
     }
 }
 
@@ -241,15 +217,11 @@ fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
 }
 
 fn of_attempt(event: &Event) -> Vec<Needed> {
-    let Event::AttemptFinished { outcome, .. } = event else { return Vec::new() };
-    let (output, stderr) = match outcome {
-        Outcome::Completed { output, stderr, .. } => (Some(output), stderr),
-        Outcome::Failed(failure) => (None, &failure.stderr),
-    };
-    let stderr = match stderr {
-        Some(Tail::Chunk { chunk, .. }) => Some(Needed::Chunk(*chunk)),
-        Some(Tail::Inline(_)) | None => None,
-    };
-    let output = output.map(|output| Needed::Object(Kind::Output, output.clone()));
-    output.into_iter().chain(stderr).collect()
+    let Event::AttemptFinished { .. } = event else { return Vec::new() };
+    let referred = references::of_event(event).into_iter().flatten();
+    let needed = referred.map(|reference| match reference {
+        Reference::Object(kind, object) => Needed::Object(kind, object.clone()),
+        Reference::Chunk(chunk) => Needed::Chunk(chunk),
+    });
+    needed.collect()
 }
