@@ -7,9 +7,11 @@
 //! There is one file for a recording: whatever could be laid out in two ways is refused in all but
 //! one, so that an archive that was read and written again is the same bytes.
 
+mod access;
 mod blocks;
 mod encoder;
 mod error;
+mod index;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -19,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Lsn;
 use crate::domain::recording::RECORDING_NAME_BYTES_MAX;
 
+pub use self::access::{Archive, Content, ReadAt};
 pub use self::encoder::Encoder;
 pub use self::error::{Error, Reason};
+pub use self::index::Entry;
 pub use self::reader::{Item, Reader};
 
 /// First bytes of the file.
