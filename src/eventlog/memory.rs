@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codec::{Chain, Encoder};
-use super::{Error, EventLog, LogReader};
+use super::{Error, EventLog, LogReader, Value};
 use crate::domain::{Lsn, Record};
 
 /// A log in memory with a live copy, which readers see, and a durable one, which would be found
@@ -161,11 +161,7 @@ impl LogReader for MemoryLog {
         Box::new(lsns.map_while(|lsn| self.get(Lsn(lsn)).transpose()))
     }
 
-    fn scan_values(
-        &self,
-        from: Lsn,
-        to: Lsn,
-    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_> {
+    fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_> {
         let records = self.scan(from, to);
         Box::new(records.map(|record| {
             let record = record?;

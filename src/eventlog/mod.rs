@@ -36,6 +36,9 @@ pub trait EventLog: Send {
     fn sync_mark(&mut self) -> Result<(), Error>;
 }
 
+/// A record as it is stored, with its position.
+pub type Value = Result<(Lsn, Vec<u8>), Error>;
+
 /// Reads records by position.
 pub trait LogReader: Send + Sync {
     /// The record at `lsn`, if there is one.
@@ -50,11 +53,7 @@ pub trait LogReader: Send + Sync {
 
     /// The same as they are stored, for who passes them on or reads only some: [`codec::decode`]
     /// makes a record of a value.
-    fn scan_values(
-        &self,
-        from: Lsn,
-        to: Lsn,
-    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_>;
+    fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_>;
 
     /// The oldest record kept, or the next LSN to come when the log is empty.
     fn first(&self) -> Lsn;

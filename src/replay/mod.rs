@@ -2,6 +2,9 @@
 
 pub mod archive;
 pub mod compare;
+pub mod export;
 pub mod plan;
 pub mod recorded;
+mod references;
+pub mod selection;
 pub mod source;

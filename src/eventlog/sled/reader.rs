@@ -7,7 +7,7 @@ use super::decoded;
 use super::guard::Guarded;
 use super::open::Database;
 use crate::domain::{Lsn, Record};
-use crate::eventlog::{DataDir, Error, LogReader};
+use crate::eventlog::{DataDir, Error, LogReader, Value};
 
 /// Shares the database with the writer, and keeps it open as long as somebody reads.
 pub(super) struct SledReader {
@@ -65,11 +65,7 @@ impl LogReader for SledReader {
         }))
     }
 
-    fn scan_values(
-        &self,
-        from: Lsn,
-        to: Lsn,
-    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), Error>> + Send + '_> {
+    fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_> {
         Box::new(
             self.entries(from, to).map(|entry| entry.map(|(lsn, value)| (lsn, value.to_vec()))),
         )

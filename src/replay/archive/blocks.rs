@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read};
 use super::{BLOCK_HEADER_BYTES, Error, Kind, MAGIC, Reason};
 
 /// CRC-32 of the first 8 bytes of a block's header and its payload.
-pub(super) fn checksum(start: &[u8; 8], payload: &[u8]) -> u32 {
+pub(super) fn checksum(start: [u8; 8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(start);
+    hasher.update(&start);
     hasher.update(payload);
     hasher.finalize()
 }
@@ -40,7 +40,7 @@ impl Header {
 
     /// Whether the payload is the one that was summed up.
     pub(super) fn check(&self, payload: &[u8]) -> Result<(), (u64, Reason)> {
-        if checksum(&self.start, payload) == self.sum {
+        if checksum(self.start, payload) == self.sum {
             Ok(())
         } else {
             Err((8, Reason::Checksum(self.kind.name())))

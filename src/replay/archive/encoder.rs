@@ -144,7 +144,9 @@ impl<W: Write> Encoder<W> {
         if self.is_full(parts.iter().map(|part| part.len()).sum()) {
             self.flush()?;
         }
-        parts.iter().for_each(|part| self.block.extend_from_slice(part));
+        for part in parts {
+            self.block.extend_from_slice(part);
+        }
         Ok(())
     }
 
@@ -160,7 +162,7 @@ impl<W: Write> Encoder<W> {
         let mut start = [0; 8];
         start[0] = self.kind as u8;
         start[4..].copy_from_slice(&bytes.to_be_bytes());
-        let sum = super::blocks::checksum(&start, payload);
+        let sum = super::blocks::checksum(start, payload);
         header.copy_from_slice(&[start.as_slice(), &sum.to_be_bytes()].concat());
         self.write(&block)?;
         block.truncate(BLOCK_HEADER_BYTES);

@@ -1,5 +1,8 @@
 //! A recording, wherever it lies.
 
+mod imported;
+pub(super) mod live;
+
 use std::io::Read;
 
 use super::archive::Head;
@@ -8,6 +11,9 @@ use crate::chunks;
 use crate::domain::{ChunkId, Lsn, ObjectRef, Record};
 use crate::eventlog;
 use crate::eventlog::codec::DecodeError;
+
+pub use self::imported::Imported;
+pub use self::live::Live;
 
 /// Longest object that is looked into for the chunks it names, in bytes: the most that the service
 /// takes unless it is told otherwise.
@@ -84,5 +90,17 @@ pub trait Recording: Send + Sync {
             recorded.apply(&record?);
         }
         Ok(recorded)
+    }
+}
+
+/// The bytes of a chunk of the store; `None` when it is missing.
+pub(super) fn in_store<'a>(
+    store: &chunks::Store,
+    chunk: &ChunkId,
+) -> Result<Option<Box<dyn Read + Send + 'a>>, Error> {
+    match store.read(chunk) {
+        Ok(reader) => Ok(Some(Box::new(reader))),
+        Err(chunks::Error::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
