@@ -1,5 +1,7 @@
 //! Recording, and taking in what was recorded elsewhere.
 
+use std::collections::BTreeSet;
+
 use super::{Decision, limits, worker};
 use crate::domain::recording::RECORDING_NAME_BYTES_MAX;
 use crate::domain::{Answer, Event, Lsn, NewImport, Rejection};
@@ -27,8 +29,13 @@ pub(super) fn stop(views: &Views) -> Result<Decision, Rejection> {
 pub(super) fn import(views: &Views, new: &NewImport) -> Result<Decision, Rejection> {
     name_fits(new.name.as_deref())?;
     let mut events = Vec::new();
+    let mut seen = BTreeSet::new();
     for brought in &new.workers {
-        events.extend(worker::register(views, brought)?.events);
+        // An archive has as many registrations of a worker as there were; one is enough.
+        let registered = worker::register(views, brought)?.events;
+        if seen.insert(brought.worker) {
+            events.extend(registered);
+        }
     }
     let archive = new.archive.clone();
     events.push(Event::RecordingImported { name: new.name.clone(), archive });

@@ -61,6 +61,8 @@ pub(super) fn judge(
     if judged_to < found.judged_to || next < found.next || next > found.total {
         return Err(Rejection::ReplayedAlready { replay, position: next });
     }
+    // What is to come can't have been compared.
+    let judged_to = judged_to.min(views.lsn());
     let mut parts = split(verdicts);
     let last = parts.pop().unwrap_or_default();
     // Only the last says how far it has come: a part alone would be no whole state.

@@ -56,7 +56,8 @@ impl Bench {
             replayed: None,
         });
         let result = self.execute(&command);
-        if let Some(wrong) = self.queue_refusal(queue, "take a new job") {
+        let wrong = self.queue_refusal(queue, "take a new job");
+        if let Some(wrong) = wrong.or_else(|| self.stranger(queue, None)) {
             assert_eq!(result.unwrap_err(), wrong);
             return;
         }
@@ -94,7 +95,10 @@ impl Bench {
     }
 
     /// What is asked for, which worker that is, and the refusal when it is none.
-    fn target(&self, target: Target) -> (ledgerun::domain::Target, Option<WorkerId>, Rejection) {
+    pub(crate) fn target(
+        &self,
+        target: Target,
+    ) -> (ledgerun::domain::Target, Option<WorkerId>, Rejection) {
         match target {
             Target::Worker(ix) => {
                 let id = history::worker_id(ix);
@@ -112,7 +116,11 @@ impl Bench {
     }
 
     /// The refusal of work for a queue that takes none.
-    fn queue_refusal(&self, queue: Option<QueueId>, what: &'static str) -> Option<Rejection> {
+    pub(crate) fn queue_refusal(
+        &self,
+        queue: Option<QueueId>,
+        what: &'static str,
+    ) -> Option<Rejection> {
         let queue = queue?;
         match self.model.queue_state(queue) {
             None => Some(Rejection::UnknownQueue(queue)),

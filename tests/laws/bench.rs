@@ -31,6 +31,8 @@ pub(crate) struct Bench {
     pub(crate) attempts: Vec<AttemptRef>,
     /// After each of the last steps.
     moments: Vec<Moment>,
+    /// What the last command that was refused was refused with.
+    pub(crate) refused: Option<Rejection>,
 }
 
 /// What a crash goes back to.
@@ -60,6 +62,7 @@ impl Bench {
             model: Model::default(),
             attempts: Vec::new(),
             moments: vec![moment],
+            refused: None,
         }
     }
 
@@ -80,8 +83,11 @@ impl Bench {
         &mut self,
         command: &Command,
     ) -> Result<(Vec<Record>, Answer), Rejection> {
+        self.settle_recordings();
         let facts = self.facts();
-        let Decision { events, answer } = decide(&self.staging, command, &facts)?;
+        let decided = decide(&self.staging, command, &facts);
+        self.refused = decided.as_ref().err().cloned();
+        let Decision { events, answer } = decided?;
         let mut records = Vec::new();
         for event in events {
             let record = self.staging.stamp(facts.now, Cause::UNKNOWN, event);
@@ -167,12 +173,23 @@ impl Bench {
                 self.expire_queue(self.pick_queue(*number), *quiet);
             }
             Step::RetireQueue(number) => self.retire_queue(self.pick_queue(*number)),
+            Step::StartRecording(named) => self.start_recording(*named),
+            Step::StopRecording => self.stop_recording(),
+            Step::ImportRecording(import) => self.import_recording(import),
+            Step::DeleteRecording(number) => self.delete_recording(self.pick_recording(*number)),
+            Step::StartReplay(number, total) => {
+                self.start_replay(self.pick_recording(*number), *total);
+            }
+            Step::SubmitAgain(again) => self.submit_again(again),
+            Step::Judge(judgement) => self.judge(judgement),
+            Step::EndReplay(number, reason) => self.end_replay(*number, *reason),
             Step::Late => self.late_reports(),
             Step::Order => self.compare_order(),
             Step::Advance(ms) => self.now.0 += ms * 1_000,
             Step::Runners(count) => self.runners = *count,
             Step::Crash(lost) => self.crash(*lost),
         }
+        self.settle_recordings();
         self.compare();
         let moment = Moment {
             records: self.log.len(),

@@ -30,6 +30,17 @@ pub(crate) enum Step {
     /// Somebody may have asked about it as many milliseconds ago.
     ExpireQueue(usize, u32),
     RetireQueue(usize),
+    /// With a name or without.
+    StartRecording(bool),
+    StopRecording,
+    ImportRecording(Import),
+    DeleteRecording(usize),
+    /// Of a recording, with so many jobs.
+    StartReplay(usize, u64),
+    SubmitAgain(Again),
+    Judge(Judgement),
+    /// With a reason or without.
+    EndReplay(usize, bool),
     /// Reports about every attempt that is no longer current.
     Late,
     /// Milliseconds, sometimes backwards.
@@ -62,6 +73,38 @@ pub(crate) struct Settings {
     pub(crate) max_running: Option<u32>,
     /// The service's setting at that time.
     pub(crate) default_expire_after: Option<u64>,
+}
+
+/// An archive, as far as it matters here.
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    pub(crate) jobs: u64,
+    /// Some of them may come twice, or be known already.
+    pub(crate) workers: Vec<u8>,
+}
+
+/// A recorded job to run again.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    pub(crate) replay: usize,
+    /// Positions after the one before the next: 0 was had already.
+    pub(crate) ahead: u64,
+    pub(crate) cancelled: bool,
+    /// A queue that may be another's.
+    pub(crate) elsewhere: Option<usize>,
+    pub(crate) job: Submission,
+}
+
+/// What came of some jobs of a replay.
+#[derive(Clone, Debug)]
+pub(crate) struct Judgement {
+    pub(crate) replay: usize,
+    /// As in [`Again`].
+    pub(crate) ahead: u64,
+    /// Records that are looked at no further than the newest, which is 0.
+    pub(crate) behind: u64,
+    /// Matched, values that differ, failed, passing now.
+    pub(crate) numbers: [u16; 4],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +208,7 @@ fn priority() -> impl Strategy<Value = i32> {
     prop_oneof![6 => 1..3_i32, 2 => -1..4_i32, 1 => prop_oneof![Just(i32::MIN), Just(i32::MAX)]]
 }
 
-fn submission() -> impl Strategy<Value = Step> {
+fn submission() -> impl Strategy<Value = Submission> {
     let target = prop_oneof![
         4 => Just(Target::Worker(0)),
         3 => (0..WORKERS).prop_map(Target::Worker),
@@ -176,8 +219,13 @@ fn submission() -> impl Strategy<Value = Step> {
     let queue = prop::option::weighted(0.8, 0..NOBODY + 1);
     let fresh = prop::bool::weighted(0.15);
     (target, action, priority(), fresh, 0..3_u32, queue).prop_map(
-        |(target, action, priority, fresh, retries_max, queue)| {
-            Step::Submit(Submission { target, action, priority, fresh, retries_max, queue })
+        |(target, action, priority, fresh, retries_max, queue)| Submission {
+            target,
+            action,
+            priority,
+            fresh,
+            retries_max,
+            queue,
         },
     )
 }
@@ -199,7 +247,7 @@ fn settings() -> impl Strategy<Value = Settings> {
 fn work() -> impl Strategy<Value = Step> {
     let any = 0..NOBODY + 1;
     prop_oneof![
-        16 => submission(),
+        16 => submission().prop_map(Step::Submit),
         2 => any.clone().prop_map(Step::Cancel),
         2 => (any.clone(), priority()).prop_map(|(job, priority)| Step::Priority(job, priority)),
         2 => any.clone().prop_map(Step::Reschedule),
@@ -234,13 +282,56 @@ fn surroundings() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn import() -> impl Strategy<Value = Step> {
+    let workers = prop::collection::vec(0..WORKERS, 0..4);
+    (0..9_u64, workers).prop_map(|(jobs, workers)| Step::ImportRecording(Import { jobs, workers }))
+}
+
+fn again() -> impl Strategy<Value = Step> {
+    let ahead = prop_oneof![1 => Just(0_u64), 8 => Just(1), 1 => Just(2), 1 => 3..9_u64];
+    let elsewhere = prop::option::weighted(0.1, 0..NOBODY + 1);
+    let cancelled = prop::bool::weighted(0.2);
+    (0..NOBODY + 1, ahead, cancelled, elsewhere, submission()).prop_map(
+        |(replay, ahead, cancelled, elsewhere, job)| {
+            Step::SubmitAgain(Again { replay, ahead, cancelled, elsewhere, job })
+        },
+    )
+}
+
+fn judgement() -> impl Strategy<Value = Step> {
+    let number = || prop_oneof![3 => Just(0_u16), 3 => 1..4_u16, 1 => 4..60_u16];
+    let numbers = [number(), number(), number(), number()];
+    let ahead = prop_oneof![1 => Just(0_u64), 8 => Just(1), 1 => Just(2), 1 => 3..9_u64];
+    (0..NOBODY + 1, ahead, 0..8_u64, numbers).prop_map(|(replay, ahead, behind, numbers)| {
+        Step::Judge(Judgement { replay, ahead, behind, numbers })
+    })
+}
+
+/// What happens to recordings and replays.
+fn memories() -> impl Strategy<Value = Step> {
+    let some = 0..NOBODY + 1;
+    prop_oneof![
+        3 => any::<bool>().prop_map(Step::StartRecording),
+        3 => Just(Step::StopRecording),
+        1 => import(),
+        1 => some.clone().prop_map(Step::DeleteRecording),
+        3 => (some.clone(), 0..6_u64).prop_map(|(number, total)| Step::StartReplay(number, total)),
+        8 => again(),
+        4 => judgement(),
+        1 => (some, any::<bool>()).prop_map(|(number, reason)| Step::EndReplay(number, reason)),
+    ]
+}
+
 /// A history that begins with two workers and up to six queues, so that something can happen.
 pub(crate) fn history(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     let queues = prop::collection::vec(settings().prop_map(Step::CreateQueue), 0..7);
-    let steps = prop::collection::vec(prop_oneof![3 => work(), 1 => surroundings()], len);
-    (queues, steps).prop_map(|(queues, steps)| {
+    let steps =
+        prop::collection::vec(prop_oneof![6 => work(), 2 => surroundings(), 2 => memories()], len);
+    let before = prop::collection::vec(memories(), 0..4);
+    (queues, before, steps).prop_map(|(queues, before, steps)| {
         let mut all = vec![Step::Register(0), Step::Register(2)];
         all.extend(queues);
+        all.extend(before);
         all.extend(steps);
         all
     })

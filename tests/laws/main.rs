@@ -20,9 +20,13 @@ mod history;
 #[path = "../support/kinds.rs"]
 mod kinds;
 mod life;
+mod memories;
 mod model;
 mod plant;
 mod queues;
+mod recordings;
+mod remembered;
+mod replays;
 mod runs;
 mod sizes;
 mod stories;
@@ -34,7 +38,7 @@ use ledgerun::clock::{Entropy as _, System};
 use ledgerun::decide::{Policy, decide};
 use ledgerun::domain::{Answer, Command, Lsn, QueueState};
 use ledgerun::effects::reconcile;
-use ledgerun::views::{ApplyError, Published, Views};
+use ledgerun::views::{ApplyError, Published, RecordingRow, RecordingState, Views};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{FileFailurePersistence, RngSeed, TestRunner};
@@ -191,6 +195,8 @@ fn everything_ends() {
         let mut bench = run(steps);
         bench.run_dry();
         assert!(bench.model.jobs.values().all(|job| job.end.is_some()));
+        let complete = |row: RecordingRow| row.state != RecordingState::Settling;
+        assert!(bench.staging.recordings().all(complete));
         assert_eq!(bench.staging.ready_count() + bench.staging.waiting_count(), 0);
         let queues: Vec<_> = bench.staging.queues(None).map(|row| row.queue).collect();
         for queue in queues {

@@ -8,6 +8,8 @@ use ledgerun::domain::{
 };
 use ledgerun::views::QueueCounts;
 
+use super::recordings::Recording;
+use super::replays::Replay;
 use super::turns::Turn;
 
 /// Who takes turns: a queue, or all jobs outside of queues.
@@ -65,6 +67,8 @@ pub(crate) struct Queue {
     pub(crate) max_running: Option<u32>,
     pub(crate) idle_since: Timestamp,
     pub(crate) forgotten: bool,
+    /// Whose own it is.
+    pub(crate) replay: Option<Lsn>,
 }
 
 /// Everything that was ever submitted or made.
@@ -73,6 +77,8 @@ pub(crate) struct Model {
     pub(crate) jobs: BTreeMap<Lsn, Job>,
     pub(crate) executions: BTreeMap<Lsn, Execution>,
     pub(crate) queues: BTreeMap<QueueId, Queue>,
+    pub(crate) recordings: BTreeMap<Lsn, Recording>,
+    pub(crate) replays: BTreeMap<Lsn, Replay>,
     /// Every assignment.
     pub(crate) turns: Vec<Turn>,
     /// Registered workers in the order of their newest registration.

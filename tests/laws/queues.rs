@@ -40,6 +40,7 @@ impl Bench {
             max_running: max_running.filter(|max| *max > 0),
             idle_since: self.now(),
             forgotten: false,
+            replay: None,
         };
         self.model.queues.insert(id, queue);
     }

@@ -18,26 +18,27 @@ use ledgerun::views::Views;
 
 use crate::kinds::{KINDS, kind};
 use crate::plant::Plant;
+use crate::remembered;
 
 /// What a value may take; the rest of a record's limit is for fields to come.
-const VALUE_BYTES_MAX: usize = 4_000;
+pub(crate) const VALUE_BYTES_MAX: usize = 4_000;
 
-const LAST: Lsn = Lsn(u64::MAX);
+pub(crate) const LAST: Lsn = Lsn(u64::MAX);
 const LAST_ATTEMPT: AttemptNo = AttemptNo(u32::MAX);
 
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     Facts { now: Timestamp(i64::MAX / 2), jitter: 1, policy: Policy::default(), runners: 1 }
 }
 
-fn cause() -> Cause {
+pub(crate) fn cause() -> Cause {
     Cause { session: Some(ObjectId([255; 12])), request: Some(u64::MAX) }
 }
 
-fn name(length: usize) -> String {
+pub(crate) fn name(length: usize) -> String {
     "\u{e9}".repeat(length / 2)
 }
 
-fn object(bytes: usize) -> ObjectRef {
+pub(crate) fn object(bytes: usize) -> ObjectRef {
     ObjectRef::Inline(Blob(vec![0xff; bytes].into()))
 }
 
@@ -45,7 +46,7 @@ fn tail(bytes: usize) -> Tail {
     Tail::Inline(name(bytes))
 }
 
-fn new_worker(functions: usize) -> NewWorker {
+pub(crate) fn new_worker(functions: usize) -> NewWorker {
     let function = Function { name: name(NAME_BYTES_MAX), version: Guid([255; 16]) };
     NewWorker {
         worker: WorkerId::of(b"w"),
@@ -83,7 +84,7 @@ fn new_queue() -> NewQueue {
 }
 
 /// Accepts a command, and folds what it leads to.
-fn accept(views: &mut Views, command: &Command) -> Vec<Event> {
+pub(crate) fn accept(views: &mut Views, command: &Command) -> Vec<Event> {
     let decision = decide(views, command, &facts()).unwrap();
     for event in &decision.events {
         let record = views.stamp(facts().now, cause(), event.clone());
@@ -188,6 +189,7 @@ fn largest() -> Vec<Event> {
         Event::QueueExpired { queue },
         Event::QueueRetired { queue },
     ]);
+    events.extend(remembered::largest());
     events
 }
 

@@ -7,9 +7,9 @@ use ledgerun::domain::FailureKind;
 use super::bench::Bench;
 use super::history::{Ending, Settings, Step, Submission, Target};
 
-const FAIL: Step = Step::Finish(0, Ending::Failed(FailureKind::Exit));
-const COMPLETE: Step = Step::Finish(0, Ending::Completed { cacheable: true });
-const ASSIGN: Step = Step::Assign(0, 0);
+pub(crate) const FAIL: Step = Step::Finish(0, Ending::Failed(FailureKind::Exit));
+pub(crate) const COMPLETE: Step = Step::Finish(0, Ending::Completed { cacheable: true });
+pub(crate) const ASSIGN: Step = Step::Assign(0, 0);
 
 /// A submission of the first action to the first worker with this many retries.
 const fn shared(retries_max: u32, priority: i32) -> Step {
@@ -17,14 +17,15 @@ const fn shared(retries_max: u32, priority: i32) -> Step {
 }
 
 /// Each step with its events, then the whole state.
-fn tell(steps: &[Step]) -> String {
+pub(crate) fn tell(steps: &[Step]) -> String {
     let mut bench = Bench::new();
     let mut text = String::new();
     for step in steps {
         let before = bench.log.len();
         bench.step(step);
         writeln!(text, "{step:?}").unwrap();
-        for record in &bench.log[before..] {
+        // Less than before when the service died and forgot.
+        for record in bench.log.get(before..).unwrap_or_default() {
             let event = serde_json::to_string(&record.event).unwrap();
             writeln!(text, "  {} after {}: {event}", record.lsn, record.prev).unwrap();
         }
