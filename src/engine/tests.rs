@@ -17,6 +17,7 @@ use crate::runner::{Launch, Report, Reports, Runner};
 use crate::views::Published;
 
 mod queues;
+mod recordings;
 
 /// Completes every attempt at once, or, when told to, never reports.
 struct InstantRunner {

@@ -45,8 +45,8 @@ pub(crate) fn verdicts(numbers: [u16; 4]) -> Verdicts {
     let hash = |number: u16, tag: u8| ContentHash::of(&[tag, number as u8]);
     let mismatch = |number: u16| Mismatch {
         job: job(number),
-        value: (number % 5 > 0).then(|| format!("value {number}")),
-        recorded: (number % 3 > 0).then(|| hash(number, 1)),
+        value: (!number.is_multiple_of(5)).then(|| format!("value {number}")),
+        recorded: (!number.is_multiple_of(3)).then(|| hash(number, 1)),
         replayed: (number % 3 != 1).then(|| hash(number, 2)),
     };
     let failure =
