@@ -243,7 +243,7 @@ impl Listing {
         }
     }
 
-    fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
+    pub(super) fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
         let Some(found) = views.jobs.get(job) else { return };
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);

@@ -18,6 +18,7 @@ mod queues;
 mod recordings;
 mod render;
 mod replays;
+mod saved;
 mod share;
 mod state;
 mod table;
@@ -26,6 +27,8 @@ mod workers;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use self::digest::Digest;
 use self::names::{LsnSet, Names};
@@ -46,12 +49,13 @@ pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX}
 pub use self::queues::QueueRow;
 pub use self::recordings::{RecordingRow, RecordingState};
 pub use self::replays::ReplayRow;
+pub use self::saved::LAYOUT;
 pub use self::share::Tables;
 pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
 pub use self::workers::WorkerRow;
 
-/// The state the rules need, at one LSN.
-#[derive(Clone, Default, Hash)]
+/// The state the rules need, at one LSN. What a checkpoint leaves out follows from the rest.
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub struct Views {
     /// The last record folded.
     lsn: Lsn,
@@ -66,16 +70,21 @@ pub struct Views {
     recordings: Recordings,
     replays: Replays,
     /// Who wants what: jobs not ended, by execution.
+    #[serde(skip)]
     wants: BTreeSet<Want>,
     /// What may be handed out, in the order it would be.
     order: Order,
     /// What waits for its next try.
+    #[serde(skip)]
     waiting: BTreeSet<(Timestamp, Lsn)>,
     /// Executions with an attempt under way.
+    #[serde(skip)]
     under_way: BTreeSet<Lsn>,
     /// Executions that a submission may join.
+    #[serde(skip)]
     live: BTreeSet<(PairKey, Lsn)>,
     /// Executions whose result a submission may have, the newest of each pair first.
+    #[serde(skip)]
     reusable: Table<(PairKey, Reverse<Lsn>), ()>,
     /// Jobs that are gone, so that retiring twice is the same as once.
     retired: LsnSet,

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::Lsn;
 
 /// Index of an interned text. Given out in the order of first use, so replay gives the same.
 pub(super) type NameIx = u32;
 
 /// Texts by number and numbers by text. A text is never forgotten.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Arc<str>>", into = "Vec<Arc<str>>")]
 pub(super) struct Names {
     texts: Vec<Arc<str>>,
     index: BTreeMap<Arc<str>, NameIx>,
@@ -20,6 +23,19 @@ pub(super) struct Names {
 impl Hash for Names {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.texts.hash(state);
+    }
+}
+
+impl From<Vec<Arc<str>>> for Names {
+    fn from(texts: Vec<Arc<str>>) -> Self {
+        let index = texts.iter().zip(0..).map(|(text, ix)| (Arc::clone(text), ix)).collect();
+        Self { texts, index }
+    }
+}
+
+impl From<Names> for Vec<Arc<str>> {
+    fn from(names: Names) -> Self {
+        names.texts
     }
 }
 
@@ -59,7 +75,7 @@ impl Names {
 }
 
 /// A set of LSNs as bits, some bytes for each neighbourhood of 64.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct LsnSet(BTreeMap<u64, u64>);
 
 impl LsnSet {

@@ -8,6 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use serde::{Deserialize, Serialize};
+
 use super::workers::HostTag;
 use crate::domain::{Lsn, QueueId};
 
@@ -35,7 +37,7 @@ pub(super) type Turn = (HostTag, Reverse<i32>, Lsn, Party);
 const SERVED_LEN_MAX: usize = 16;
 
 /// What a party has had.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 struct Share {
     /// The assignment that served it last, by level.
     served: BTreeMap<Level, Lsn>,
@@ -52,7 +54,7 @@ impl Share {
 
 /// Jobs whose executions are ready, in order. A job stands here for all jobs of its party that want
 /// the same execution.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Order {
     /// No line is empty.
     lines: BTreeMap<(Party, Level), BTreeSet<Lsn>>,

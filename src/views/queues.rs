@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Views;
 use super::apply::{Illegal, ensure};
 use super::state::End;
 use crate::domain::{Event, Lsn, Millis, QueueId, QueueState, Record, Timestamp, TokenHash};
 
 /// A queue that was made and not forgotten.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub(super) struct Queue {
     pub(super) stage: Stage,
     /// The record that made it, which has its name and metadata.
@@ -31,7 +33,7 @@ pub(super) struct Queue {
 }
 
 /// What was done to a queue. Whether a drained one is complete follows from its jobs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub(super) enum Stage {
     Active,
     Drained,
@@ -58,7 +60,7 @@ impl Queue {
 }
 
 /// All queues.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Queues {
     list: BTreeMap<QueueId, Queue>,
     tokens: BTreeMap<TokenHash, QueueId>,

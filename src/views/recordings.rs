@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
+use serde::{Deserialize, Serialize};
+
 use super::Views;
 use super::apply::{Illegal, ensure};
 use crate::domain::{Event, Lsn, Record};
 
 /// A recording that was made and not deleted.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Recording {
     /// The newest record about it.
     tail: Lsn,
@@ -42,7 +44,7 @@ impl Recording {
 }
 
 /// All recordings. At most one is under way, so no job belongs to two.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Recordings {
     list: BTreeMap<Lsn, Recording>,
     active: Option<Lsn>,

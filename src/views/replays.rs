@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
+use serde::{Deserialize, Serialize};
+
 use super::Views;
 use super::apply::{Illegal, ensure};
 use crate::domain::{Event, Lsn, QueueId, Record, Recorded, Verdicts};
 
 /// A replay that was begun.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Replay {
     tail: Lsn,
     recording: Lsn,
@@ -24,7 +26,7 @@ struct Replay {
 }
 
 /// All replays.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Replays {
     list: BTreeMap<Lsn, Replay>,
     running: BTreeSet<Lsn>,

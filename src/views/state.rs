@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::names::NameIx;
 use super::order::Party;
 use super::workers::WorkerIx;
@@ -11,7 +13,7 @@ use crate::domain::{
 };
 
 /// One submission. What it asks for is a property of its execution.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) execution: Lsn,
     pub(super) submitted_at: Timestamp,
@@ -33,11 +35,16 @@ pub(super) struct Job {
 const _: () = assert!(size_of::<Job>() <= 56 && size_of::<Execution>() <= 72);
 
 /// How a job ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub(super) enum End {
+    // One letter each: a checkpoint has it for every job.
+    #[serde(rename = "c")]
     Completed,
+    #[serde(rename = "f")]
     Failed,
+    #[serde(rename = "a")]
     Abandoned,
+    #[serde(rename = "x")]
     Cancelled,
 }
 
@@ -53,7 +60,7 @@ impl End {
 }
 
 /// What runs for the jobs that want it.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub(super) struct Execution {
     /// The record of a submission whose object is the action.
     pub(super) action_at: Lsn,
@@ -73,7 +80,7 @@ pub(super) struct Execution {
 }
 
 /// Where an execution is. Runners are interned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub(super) enum Phase {
     Ready,
     BackingOff {
@@ -89,11 +96,13 @@ pub(super) enum Phase {
         runner: NameIx,
     },
     /// The size of its result is in units of [`RESULT_UNIT_BYTES`].
+    #[serde(rename = "c")]
     Completed {
         at: Lsn,
         cacheable: bool,
         units: u32,
     },
+    #[serde(rename = "e")]
     Ended,
 }
 

@@ -6,8 +6,13 @@
 //! A clone shares its segments with the original until one of the two changes them. What has not
 //! changed since is held once, and cloning costs a pointer for each segment.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
 use std::sync::Arc;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries of a full segment. A removal moves at most this many, and so does an addition; a change
 /// of a shared one copies them.
@@ -72,6 +77,56 @@ impl<K: Hash, V: Hash> Hash for Table<K, V> {
         for entry in self.segments.iter().flat_map(|segment| segment.entries.iter()) {
             entry.hash(state);
         }
+    }
+}
+
+/// The entries in order, however they are cut into segments.
+impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.segments.iter().flat_map(|segment| segment.entries.iter());
+        let mut sequence = serializer.serialize_seq(Some(self.len))?;
+        for entry in entries {
+            serde::ser::SerializeSeq::serialize_element(&mut sequence, entry)?;
+        }
+        serde::ser::SerializeSeq::end(sequence)
+    }
+}
+
+/// Fails unless the keys ascend.
+impl<'de, K, V> Deserialize<'de> for Table<K, V>
+where
+    K: Copy + Ord + Deserialize<'de>,
+    V: Clone + Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
+}
+
+struct Entries<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K, V> Visitor<'de> for Entries<K, V>
+where
+    K: Copy + Ord + Deserialize<'de>,
+    V: Clone + Deserialize<'de>,
+{
+    type Value = Table<K, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the entries of a table")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut table = Table::default();
+        let mut last = None;
+        while let Some((key, value)) = entries.next_element::<(K, V)>()? {
+            if last.is_some_and(|last| last >= key) {
+                return Err(A::Error::custom("the keys of a table don't ascend"));
+            }
+            last = Some(key);
+            table.insert(key, value);
+        }
+        Ok(table)
     }
 }
 

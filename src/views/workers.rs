@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{NameIx, Names};
 use crate::domain::{Function, FunctionKey, Guid, Host, Lsn, Timestamp, WorkerId};
 
@@ -13,7 +15,7 @@ pub(super) type WorkerIx = u32;
 pub(super) type HostTag = u32;
 
 /// A worker that was registered at least once.
-#[derive(Clone, Hash)]
+#[derive(Clone, Hash, Serialize, Deserialize)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) name: String,
@@ -34,7 +36,7 @@ pub(super) struct Worker {
 type Offer = (NameIx, Guid, Guid);
 
 /// All workers, and the function table. A worker never leaves it, since jobs refer to it.
-#[derive(Clone, Default, Hash)]
+#[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Workers {
     list: Vec<Worker>,
     index: BTreeMap<WorkerId, WorkerIx>,
