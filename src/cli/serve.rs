@@ -145,6 +145,7 @@ fn start(
         options: Options { policy: settings::policy(args), keeping: settings::keeping(args) },
         log: Box::new(log),
         published,
+        past: settings::past(args, &dir),
         chunks: store.clone(),
         runner: runner.map(|runner| runner as Arc<dyn Runner>),
         clock: Arc::new(System),

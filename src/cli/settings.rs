@@ -8,7 +8,7 @@ use super::exit::{Code, Coded};
 use crate::config::{self, ServeArgs, Span};
 use crate::decide::Policy;
 use crate::domain::Millis;
-use crate::engine::Keeping;
+use crate::engine::{Keeping, PastOptions};
 use crate::eventlog::DataDir;
 use crate::http::{AccessToken, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner as _;
@@ -72,6 +72,19 @@ pub(super) fn keeping(args: &ServeArgs) -> Keeping {
             None => Some(COLLECT_EVERY),
             Some(time) => Some(time.0).filter(|time| !time.is_zero()),
         },
+    }
+}
+
+/// What is kept to look back with.
+pub(super) fn past(args: &ServeArgs, dir: &DataDir) -> PastOptions {
+    let standard = PastOptions::default();
+    let every = args.checkpoint_every.unwrap_or(standard.checkpoint_every);
+    PastOptions {
+        dir: Some(dir.checkpoints()),
+        space_bytes: args.checkpoint_space.map_or(standard.space_bytes, |size| size.as_u64()),
+        checkpoint_every: every,
+        trail_every: standard.trail_every.min(every),
+        ..standard
     }
 }
 

@@ -1,5 +1,7 @@
 use clap::Parser;
 
+use std::time::Duration;
+
 use super::*;
 
 #[derive(Parser)]

@@ -15,6 +15,7 @@ use super::dispatch::Dispatcher;
 use super::expiry::Expiry;
 use super::handle::{Handle, Shared, Status, Work};
 use super::keeper::Keeper;
+use super::past::{Follower, Past, PastOptions};
 use super::writer::Writer;
 use super::{COMMAND_QUEUE_LEN_MAX, Options};
 use crate::chunks;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub log: Box<dyn EventLog>,
     /// The fold of everything in `log`.
     pub published: Published,
+    /// What is kept to look back with.
+    pub past: PastOptions,
     pub chunks: chunks::Store,
     /// None when this instance only accepts.
     pub runner: Option<Arc<dyn Runner>>,
@@ -58,6 +61,7 @@ impl Boot {
             published: RwLock::new(Published::default()),
             status: RwLock::new(Status::Starting),
             log: OnceLock::new(),
+            past: OnceLock::new(),
             durable: watch::channel(Lsn::ZERO).0,
             ended: watch::channel(Lsn::ZERO).0,
             has_room: AtomicBool::new(true),
@@ -84,6 +88,8 @@ impl Boot {
         if shared.log.set(parts.log.reader()).is_err() {
             unreachable!("an engine is opened once, since opening consumes it");
         }
+        let past = Arc::new(Past::open(parts.past, parts.log.reader()));
+        let _ = shared.past.set(Arc::clone(&past));
         shared.durable.send_replace(last);
         shared.ended.send_replace(last);
 
@@ -127,7 +133,8 @@ impl Boot {
         let _ = handle.queue.send(Work::Wake);
         let keeper =
             Keeper::start(keeping, handle.clone(), store, keeper_clock).map_err(Stopped::Thread)?;
-        Ok(Running { handle, runner: parts.runner, thread, dispatcher, keeper, ended })
+        let follower = Follower::start(&past, &handle).map_err(Stopped::Thread)?;
+        Ok(Running { handle, runner: parts.runner, thread, dispatcher, keeper, follower, ended })
     }
 }
 
@@ -193,6 +200,7 @@ pub struct Running {
     thread: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     keeper: Keeper,
+    follower: Follower,
     ended: Ended,
 }
 
@@ -232,6 +240,7 @@ impl Running {
     pub fn stop(self, grace: Duration) -> Result<(), Stopped> {
         self.refuse_new();
         self.keeper.stop();
+        self.follower.stop();
         if let Some(runner) = &self.runner {
             runner.stop(grace);
         }

@@ -103,6 +103,9 @@ impl Committer {
             self.log.append(&round.records).map_err(|failed| self.poison(failed.into()))?;
             let ended = self.publish(&round.records).map_err(|failed| self.poison(failed))?;
             self.shared.durable.send_replace(last);
+            if let Some(past) = self.shared.past.get() {
+                past.passed(last);
+            }
             if let Some(ended) = ended {
                 self.shared.ended.send_replace(ended);
             }

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::attendance::{Attendance, Register};
 use super::committer::Failed;
+use super::past::{self, Past};
 use super::{Accepted, Error};
 use crate::domain::{Cause, Command, Lsn, NewJob, QueueId, Rejection};
 use crate::eventlog::LogReader;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) published: RwLock<Published>,
     pub(super) status: RwLock<Status>,
     pub(super) log: OnceLock<Arc<dyn LogReader>>,
+    pub(super) past: OnceLock<Arc<Past>>,
     pub(super) durable: watch::Sender<Lsn>,
     pub(super) ended: watch::Sender<Lsn>,
     /// False while the disk is nearly full.
@@ -164,6 +166,27 @@ impl Handle {
     /// Reads records. Bound what you ask for by [`Handle::durable`].
     pub fn log(&self) -> Option<&Arc<dyn LogReader>> {
         self.shared.log.get()
+    }
+
+    /// The state as it was when `lsn` was the newest. Making it may take a while, and whoever wants
+    /// another one meanwhile waits.
+    pub async fn at(&self, lsn: Lsn) -> Result<Arc<Published>, past::Error> {
+        let past = self.shared.past.get().ok_or(past::Error::Starting)?;
+        // What is published is durable, and may be newer than what `durable` says.
+        let newest = self.read(Published::lsn);
+        if let Some(found) = past.ready(lsn, newest)? {
+            return Ok(found);
+        }
+        let turn = past.turn().lock_owned().await;
+        let (past, handle) = (Arc::clone(past), self.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            // Also when nobody waits for it any more.
+            let _turn = turn;
+            // Nothing to fold when it is the present one.
+            let present = |now: &Published| (now.lsn() == lsn).then(|| Arc::new(now.clone()));
+            handle.read(present).map_or_else(|| past.at(lsn, newest), Ok)
+        });
+        made.await.unwrap_or(Err(past::Error::Panicked))
     }
 
     /// The newest LSN that no crash can take back and that readers see.

@@ -6,6 +6,7 @@
 //!   there are none.
 //! - `committer` is its second half, a thread that makes the last round durable, publishes it and
 //!   answers while the next one is decided.
+//! - `past` gives the state as it was at any LSN that the log still reaches.
 //! - `dispatch` carries out effects, which are at-least-once and never waited for.
 
 mod attendance;
@@ -15,6 +16,7 @@ mod dispatch;
 mod expiry;
 mod handle;
 mod keeper;
+mod past;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -24,6 +26,7 @@ pub use boot::{Boot, Parts, Running, Stopped};
 pub use committer::Failed;
 pub use handle::{Handle, Status};
 pub use keeper::Keeping;
+pub use past::{Error as PastError, Past, PastOptions};
 
 use crate::decide::Policy;
 use crate::domain::{Answer, Lsn, Rejection};

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Boot, Error, Options, Parts, Running, Status};
+use super::{Boot, Error, Options, Parts, PastOptions, Running, Status};
 use crate::chunks;
 use crate::clock::System;
 use crate::domain::{
@@ -84,6 +84,7 @@ fn open(log: impl EventLog + 'static, records: &[Record], reports_ends: bool) ->
         options: Options::default(),
         log: Box::new(log),
         published,
+        past: PastOptions::default(),
         chunks,
         runner: Some(Arc::<InstantRunner>::clone(&runner)),
         clock: Arc::new(System),

@@ -67,6 +67,11 @@ impl DataDir {
         self.root.join("chunks")
     }
 
+    /// Checkpoints of past states.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
     /// The high-water file.
     pub(super) fn hwm(&self) -> PathBuf {
         self.root.join("hwm")

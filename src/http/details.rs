@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::App;
 use super::error::Error;
 use super::history;
+use super::moment::Moment;
 use super::respond::{Value, object};
 use super::store;
 use crate::domain::{
@@ -31,7 +32,7 @@ pub(super) fn summary(job: &JobRow) -> Value {
 }
 
 /// Everything about a job.
-pub(super) async fn of(app: &App, job: JobRow) -> Result<Value, Error> {
+pub(super) async fn of(app: &App, moment: &Moment, job: JobRow) -> Result<Value, Error> {
     let records = history::of(app, &job).await?;
     let attempts = attempts(&records);
     let ended_at = job.ended.and_then(|ended| records.iter().find(|record| record.lsn == ended));
@@ -39,22 +40,24 @@ pub(super) async fn of(app: &App, job: JobRow) -> Result<Value, Error> {
     let error = error.filter(|_| job.state.is_final() && job.state != JobState::Completed);
     let mut shown = Vec::with_capacity(attempts.len());
     for attempt in &attempts {
-        shown.push(attempt.show(app).await?);
+        shown.push(attempt.show(app, moment).await?);
     }
     let mut body = summary(&job)
         .with_some("ended_at", ended_at.map(|record| record.at))
         .with("attempts", shown)
         .with_some("error", error);
     if let Some(at) = job.output_at {
-        let result = Object::parse(history::output(app, at).await?);
-        let result = result.map_err(|error| Error::Internal(format!("a result: {error}")))?;
-        body = body.with("result", result);
+        if let Some(output) = moment.unless_gone(history::output(app, at).await)? {
+            let result = Object::parse(output);
+            let result = result.map_err(|error| Error::Internal(format!("a result: {error}")))?;
+            body = body.with("result", result);
+        }
     }
     Ok(body)
 }
 
 /// Why a job failed for good, for a person.
-pub(super) async fn reason(app: &App, job: &JobRow) -> Result<String, Error> {
+pub(super) async fn reason(app: &App, moment: &Moment, job: &JobRow) -> Result<String, Error> {
     let records = history::of(app, job).await?;
     let attempts = attempts(&records);
     let Some(failure) = failure(&attempts) else {
@@ -62,7 +65,7 @@ pub(super) async fn reason(app: &App, job: &JobRow) -> Result<String, Error> {
     };
     let mut reason = failure.reason.clone();
     if let Some(tail) = &failure.stderr {
-        let stderr = text_of(app, tail).await?;
+        let stderr = moment.unless_gone(text_of(app, tail).await)?.unwrap_or_default();
         if !stderr.trim().is_empty() {
             reason.push_str("; it wrote to stderr: ");
             reason.push_str(stderr.trim_end());
@@ -166,7 +169,7 @@ impl Attempt {
         self.end = Some(end);
     }
 
-    async fn show(&self, app: &App) -> Result<Value, Error> {
+    async fn show(&self, app: &App, moment: &Moment) -> Result<Value, Error> {
         let (outcome, usage) = match &self.end {
             None => (None, None),
             Some(End::Lost) => (Some("lost"), None),
@@ -191,7 +194,7 @@ impl Attempt {
             ),
         };
         let stderr = match tail {
-            Some(tail) => Some(text_of(app, tail).await?),
+            Some(tail) => moment.unless_gone(text_of(app, tail).await)?,
             None => None,
         };
         Ok(object()

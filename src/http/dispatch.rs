@@ -10,11 +10,12 @@ use warp::reply::Response;
 
 use super::body::Body;
 use super::error::Error;
+use super::moment::{self, Moment};
 use super::patience::Patience;
 use super::request::{Head, Query, Request, cause};
 use super::router::{Found, QueueName, Route, is_engine_post};
 use super::{App, feed, negotiate, respond};
-use crate::domain::{QueueId, QueueToken, Rejection, TokenHash};
+use crate::domain::{Lsn, QueueId, QueueToken, Rejection, TokenHash};
 use crate::engine::{self, Status};
 
 /// Answers one request.
@@ -24,13 +25,13 @@ where
     B: Buf,
 {
     // Taken before the handler looks, so that the answer holds at least up to here.
-    let lsn = app.engine.durable();
+    let mut lsn = app.engine.durable();
     let cause = cause(&head.headers);
     let refuse = |error: &Error| {
         let engine_post = is_engine_post(&head.method, head.uri.path());
         respond::error(error, &head.headers, engine_post)
     };
-    let mut response = match answer(&app, &head, cause, body).await {
+    let mut response = match answer(&app, &head, cause, body, &mut lsn).await {
         Ok(mut response) => match app.answers.whole(&app, &mut response).await {
             Ok(()) => response,
             Err(busy) => refuse(&busy),
@@ -56,6 +57,7 @@ async fn answer<S, B>(
     head: &Arc<Head>,
     cause: crate::domain::Cause,
     body: S,
+    true_at: &mut Lsn,
 ) -> Result<Response, Error>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
@@ -74,10 +76,13 @@ where
     if !answers_while_starting(route) && app.engine.status() == Status::Starting {
         return Err(engine::Error::Starting.into());
     }
-    let scope = scope(app, params.queue)?;
+    let moment = Moment::of(app, route, Query(head.uri.query().unwrap_or_default())).await?;
+    *true_at = moment.past().unwrap_or(*true_at);
+    let scope = scope(&moment, params.queue)?;
     // As long as this is being answered, the queue is not idle.
     let _attendance = scope.map(|queue| app.engine.attend(queue));
-    let request = Request { app: app.clone(), head: head.clone(), params, scope, body, cause };
+    let request =
+        Request { app: app.clone(), head: head.clone(), params, moment, scope, body, cause };
     // A panic is a defect, but one request's: the connection and its neighbours go on.
     let caught = AssertUnwindSafe((route.handler)(request)).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(Error::Internal("a handler failed".into())))
@@ -92,24 +97,28 @@ pub(super) fn foresee(app: &App, head: &Head) -> Option<feed::Poll> {
     if !route.pattern.ends_with("/completed") || app.engine.status() != Status::Ready {
         return None;
     }
+    let query = Query(head.uri.query().unwrap_or_default());
+    if moment::is_named(query) {
+        return None;
+    }
     negotiate::spelling(&head.headers).ok()?;
-    let scope = scope(app, params.queue).ok()?;
-    feed::Poll::waiting(app, Query(head.uri.query().unwrap_or_default()), scope)
+    let scope = scope(&Moment::Present(app.engine.clone()), params.queue).ok()?;
+    feed::Poll::waiting(app, query, scope)
 }
 
 /// The queue that a path is below. A token that leads nowhere costs what one that leads to a queue
 /// does: a hash, and a look-up of it.
-fn scope(app: &App, name: Option<QueueName>) -> Result<Option<QueueId>, Error> {
+fn scope(moment: &Moment, name: Option<QueueName>) -> Result<Option<QueueId>, Error> {
     let found = match name {
         None => return Ok(None),
         Some(QueueName::Number(number)) => {
             let number = number.ok_or(Error::NoSuchQueue)?;
-            let known = app.engine.read(|published| published.views.queue_state(number).is_some());
+            let known = moment.read(|published| published.views.queue_state(number).is_some());
             known.then_some(number).ok_or(Rejection::UnknownQueue(number))?
         }
         Some(QueueName::Token(token)) => {
             let hash = TokenHash::of(&token);
-            let found = app.engine.read(|published| published.views.queue_of_token(&hash));
+            let found = moment.read(|published| published.views.queue_of_token(&hash));
             found.ok_or(Error::NoSuchQueue)?
         }
     };

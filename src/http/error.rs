@@ -5,7 +5,9 @@ use std::time::Duration;
 use warp::http::StatusCode;
 
 use super::negotiate::Media;
+use super::respond;
 use crate::domain::{ActionId, ChunkId, JobState, Lsn, QueueState, Rejection, WorkerId};
+use crate::engine::PastError;
 use crate::{chunks, engine, eventlog};
 
 /// Why a request has no better answer. The text is for a person.
@@ -71,6 +73,11 @@ pub(super) enum Error {
     JobCancelled { job: Lsn },
     #[error("the log starts at {first}; what came before is gone")]
     LogTrimmed { first: Lsn },
+    #[error("LSN {lsn} is still to come; the newest is {newest}")]
+    LsnInFuture { lsn: Lsn, newest: Lsn },
+    /// Of an answer about the past.
+    #[error("chunk {chunk} was held then and has been let go since")]
+    ChunkGone { chunk: ChunkId },
     #[error("{found:?} is neither loopback nor a configured host name")]
     ForeignHost { found: String },
     #[error("requests from pages of {found:?} are not taken")]
@@ -100,6 +107,21 @@ pub(super) enum Error {
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
         Self::Engine(engine::Error::Rejected(rejection))
+    }
+}
+
+impl From<PastError> for Error {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::Ahead { lsn, newest } => Self::LsnInFuture { lsn, newest },
+            PastError::Gone { first } => Self::LogTrimmed { first },
+            PastError::Starting => engine::Error::Starting.into(),
+            PastError::Stopping => engine::Error::Stopping.into(),
+            PastError::Log(error) => Self::Log(error),
+            PastError::Apply(_) | PastError::Lost { .. } | PastError::Panicked => {
+                Self::Internal(respond::sentence(&error))
+            }
+        }
     }
 }
 
@@ -142,6 +164,8 @@ impl Error {
             Self::JobEnded { state, .. } => (S::INTERNAL_SERVER_ERROR, ended_code(*state)),
             Self::ResultIncomplete { .. } => (S::INTERNAL_SERVER_ERROR, "result_incomplete"),
             Self::LogTrimmed { .. } => (S::GONE, "log_trimmed"),
+            Self::LsnInFuture { .. } => (S::BAD_REQUEST, "lsn_in_future"),
+            Self::ChunkGone { .. } => (S::GONE, "chunk_gone"),
             Self::ForeignHost { .. } => (S::FORBIDDEN, "foreign_host"),
             Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign_origin"),
             Self::Unauthorized { .. } => (S::UNAUTHORIZED, "unauthorized"),

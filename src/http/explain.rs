@@ -3,6 +3,7 @@
 use super::App;
 use super::details;
 use super::error::Error;
+use super::moment::Moment;
 use super::respond::{Value, object};
 use crate::domain::{Host, JobState, Lsn};
 use crate::views::{ExecutionState, JobRow, Published};
@@ -25,8 +26,8 @@ struct Around {
 }
 
 /// The explanation.
-pub(super) async fn of(app: &App, job: &JobRow) -> Result<Value, Error> {
-    let around = app.engine.read(|published| look(published, job));
+pub(super) async fn of(app: &App, moment: &Moment, job: &JobRow) -> Result<Value, Error> {
+    let around = moment.read(|published| look(published, job));
     let because = match job.state {
         JobState::Completed if job.cached => {
             "the same action had completed before, and its result was used; submit with \
@@ -38,7 +39,7 @@ pub(super) async fn of(app: &App, job: &JobRow) -> Result<Value, Error> {
         }
         JobState::Cancelled => "it was cancelled; submit the action again to run it".to_owned(),
         JobState::Failed | JobState::Abandoned => {
-            let reason = details::reason(app, job).await?;
+            let reason = details::reason(app, moment, job).await?;
             format!("{reason}; {}", remedy(job))
         }
         JobState::Pending | JobState::Submitting | JobState::Running | JobState::Retracted => {

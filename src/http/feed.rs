@@ -6,6 +6,7 @@ use warp::reply::Response;
 
 use super::error::Error;
 use super::links::Link;
+use super::moment::Moment;
 use super::request::{Query, Request};
 use super::respond::{self, Value, object};
 use super::waiting::{Feed, Woken};
@@ -23,8 +24,10 @@ pub(super) async fn completed(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let Poll { wanted, wait } = Poll::of(request.query(), request.scope)?;
     let since = wanted.since;
-    let (lsn, page) = if request.head.waited || wait.is_zero() {
-        look(&request.app, wanted)
+    // Nothing more happens in the past.
+    let over = request.head.waited || wait.is_zero() || request.moment.past().is_some();
+    let (lsn, page) = if over {
+        look(&request.moment, wanted)
     } else {
         wait_for(&request.app, &request.head.link, wanted, wait).await
     };
@@ -52,9 +55,9 @@ struct Wanted {
     limit: usize,
 }
 
-fn look(app: &App, wanted: Wanted) -> (Lsn, Vec<EndedRow>) {
+fn look(moment: &Moment, wanted: Wanted) -> (Lsn, Vec<EndedRow>) {
     let Wanted { queue, since, limit } = wanted;
-    app.engine.read(|published| (published.lsn(), published.ended(queue, since, limit)))
+    moment.read(|published| (published.lsn(), published.ended(queue, since, limit)))
 }
 
 /// What a request for a feed asks.
@@ -74,7 +77,7 @@ impl Poll {
     /// The request when it has to wait: it is right, and there is nothing yet.
     pub(super) fn waiting(app: &App, query: Query<'_>, queue: Option<QueueId>) -> Option<Self> {
         let poll = Self::of(query, queue).ok().filter(|poll| !poll.wait.is_zero())?;
-        look(app, poll.wanted).1.is_empty().then_some(poll)
+        look(&Moment::Present(app.engine.clone()), poll.wanted).1.is_empty().then_some(poll)
     }
 
     /// Waits until there is something, or as long as it asks.
@@ -89,9 +92,10 @@ impl Poll {
 async fn wait_for(app: &App, link: &Link, wanted: Wanted, wait: Duration) -> (Lsn, Vec<EndedRow>) {
     let feed = wanted.queue.map_or(Feed::Ended, Feed::EndedIn);
     let until = tokio::time::Instant::now() + wait;
+    let now = Moment::Present(app.engine.clone());
     loop {
         let place = app.waiting.enter(feed, wanted.since);
-        let (lsn, page) = look(app, wanted);
+        let (lsn, page) = look(&now, wanted);
         if !page.is_empty() {
             return (lsn, page);
         }
@@ -99,7 +103,7 @@ async fn wait_for(app: &App, link: &Link, wanted: Wanted, wait: Duration) -> (Ls
         match place.wait(left, link).await {
             // What ended may be gone by now.
             Woken::Passed => {}
-            Woken::TimedOut | Woken::GivenUp => return look(app, wanted),
+            Woken::TimedOut | Woken::GivenUp => return look(&now, wanted),
         }
     }
 }

@@ -22,9 +22,9 @@ const LIST_MAX: usize = 10_000;
 pub(super) async fn open_of_worker(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let worker = request.worker()?;
-    let (app, scope) = (&request.app, request.scope);
+    let (app, moment, scope) = (&request.app, &request.moment, request.scope);
     let (lsn, known) =
-        app.engine.read(|published| (published.lsn(), published.views.worker(worker).is_some()));
+        moment.read(|published| (published.lsn(), published.views.worker(worker).is_some()));
     if !known {
         return Err(Error::NoSuchWorker(worker));
     }
@@ -33,7 +33,7 @@ pub(super) async fn open_of_worker(request: Request) -> Result<Response, Error> 
     let mut after = Lsn::ZERO;
     // In portions, because the writer waits for each.
     loop {
-        let portion: Vec<(Lsn, Option<JobState>)> = app.engine.read(|published| {
+        let portion: Vec<(Lsn, Option<JobState>)> = moment.read(|published| {
             if let Some(queue) = scope {
                 published.open_jobs_in(queue, worker, after).take(SCAN_LEN_MAX).collect()
             } else {
@@ -83,7 +83,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let limit = query.parse("limit", "a number")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let _turn = if limit > LIST_LIGHT_MAX { request.app.heavy().await } else { None };
     let (lsn, page) =
-        request.app.engine.read(|published| (published.lsn(), published.jobs(&filter, limit)));
+        request.moment.read(|published| (published.lsn(), published.jobs(&filter, limit)));
     let next = page.next;
     let body = object()
         .with("jobs", Value::array(page.jobs.iter().map(details::summary)))

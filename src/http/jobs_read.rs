@@ -1,7 +1,6 @@
 //! Looking at single jobs: polls, details, their history.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use warp::http::StatusCode;
@@ -12,6 +11,7 @@ use super::details;
 use super::error::Error;
 use super::history;
 use super::log;
+use super::moment::Moment;
 use super::negotiate::{Media, Spelling};
 use super::payload::malformed;
 use super::request::Request;
@@ -27,8 +27,8 @@ use crate::wire::package::{Part, Plan};
 pub(super) async fn poll(request: Request) -> Result<Response, Error> {
     let media = request.choose(&[Media::Package, Media::Json, Media::Object])?;
     let (worker, action) = (request.worker()?, request.action()?);
-    let find = |app: &App| {
-        app.engine.read(|published| {
+    let find = |moment: &Moment| {
+        moment.read(|published| {
             match published.newest(worker, action) {
                 Newest::Job(job) => published.views.job(job).map(|job| (published.lsn(), job)),
                 Newest::Cancelled(job) => return Err(Error::AllCancelled { job }),
@@ -37,7 +37,7 @@ pub(super) async fn poll(request: Request) -> Result<Response, Error> {
             .ok_or(Error::NoSuchAction { worker, action })
         })
     };
-    let (lsn, job) = settle(&request.app, find).await?;
+    let (lsn, job) = settle(&request, find).await?;
     answer(&request, media, lsn, job).await
 }
 
@@ -46,19 +46,19 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
     let media = request.choose(&[Media::Json, Media::Object, Media::Package])?;
     let id = request.lsn()?;
     let scope = request.scope;
-    let find = |app: &App| find(app, scope, id);
+    let find = |moment: &Moment| find(moment, scope, id);
     let (lsn, job) = if media == Media::Package {
-        settle(&request.app, find).await?
+        settle(&request, find).await?
     } else {
-        find(&request.app)?
+        find(&request.moment)?
     };
     answer(&request, media, lsn, job).await
 }
 
 /// A job by its name, and up to which LSN that is true. Below a queue the jobs of others don't
 /// exist.
-fn find(app: &App, scope: Option<QueueId>, id: Lsn) -> Result<(Lsn, JobRow), Error> {
-    app.engine.read(|published| {
+fn find(moment: &Moment, scope: Option<QueueId>, id: Lsn) -> Result<(Lsn, JobRow), Error> {
+    moment.read(|published| {
         let job = published.views.job(id).filter(|job| scope.is_none() || job.queue == scope);
         Ok((published.lsn(), job.ok_or(Rejection::UnknownJob(id))?))
     })
@@ -69,10 +69,10 @@ fn find(app: &App, scope: Option<QueueId>, id: Lsn) -> Result<(Lsn, JobRow), Err
 pub(super) async fn in_scope(request: &Request) -> Result<Lsn, Error> {
     let id = request.lsn()?;
     let Some(queue) = request.scope else { return Ok(id) };
-    let retired = match find(&request.app, request.scope, id) {
+    let retired = match find(&request.moment, request.scope, id) {
         Ok(_) => return Ok(id),
         Err(unknown) => {
-            let retired = request.app.engine.read(|published| published.views.is_retired(id));
+            let retired = request.moment.read(|published| published.views.is_retired(id));
             if !retired {
                 return Err(unknown);
             }
@@ -85,13 +85,16 @@ pub(super) async fn in_scope(request: &Request) -> Result<Lsn, Error> {
 /// Holds a poll for an unfinished job for a moment, when few are held, and looks again whenever a
 /// job has ended.
 async fn settle(
-    app: &Arc<App>,
-    find: impl Fn(&App) -> Result<(Lsn, JobRow), Error>,
+    request: &Request,
+    find: impl Fn(&Moment) -> Result<(Lsn, JobRow), Error>,
 ) -> Result<(Lsn, JobRow), Error> {
+    let (app, moment) = (&request.app, &request.moment);
     let mut ended = app.engine.watch_ended();
     ended.borrow_and_update();
-    let found = find(app)?;
-    if found.1.state.is_final() || app.config.poll_hold.is_zero() {
+    let found = find(moment)?;
+    // In the past it stays as it is.
+    let over = found.1.state.is_final() || moment.past().is_some();
+    if over || app.config.poll_hold.is_zero() {
         return Ok(found);
     }
     let Some(_held) = app.hold() else { return Ok(found) };
@@ -103,7 +106,7 @@ async fn settle(
             _ = stopping.wait_for(|stop| *stop) => true,
             () = tokio::time::sleep_until(until) => true,
         };
-        let found = find(app)?;
+        let found = find(moment)?;
         if over || found.1.state.is_final() {
             return Ok(found);
         }
@@ -116,7 +119,7 @@ async fn answer(request: &Request, media: Media, lsn: Lsn, job: JobRow) -> Resul
         media => {
             let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
             let spelling = if media == Media::Json { Spelling::Json } else { Spelling::Binary };
-            let body = details::of(&request.app, job).await?;
+            let body = details::of(&request.app, &request.moment, job).await?;
             respond::with_status(status, spelling, &body)
         }
     };
@@ -129,7 +132,7 @@ async fn package(request: &Request, job: JobRow) -> Result<Response, Error> {
         JobState::Completed => {}
         JobState::Cancelled => return Err(Error::JobCancelled { job: job.job }),
         JobState::Failed | JobState::Abandoned => {
-            let reason = details::reason(&request.app, &job).await?;
+            let reason = details::reason(&request.app, &request.moment, &job).await?;
             return Err(Error::JobEnded { job: job.job, state: job.state, reason });
         }
         JobState::Pending | JobState::Submitting | JobState::Running | JobState::Retracted => {
@@ -138,16 +141,19 @@ async fn package(request: &Request, job: JobRow) -> Result<Response, Error> {
         }
     }
     let at = job.output_at.ok_or_else(|| Error::Internal("a result was lost".into()))?;
-    let root = history::output(&request.app, at).await?;
+    let root = history::output(&request.app, at).await;
+    let root = request.moment.or_gone(root)?;
     let app = request.app.clone();
-    let (plan, sources) = store::blocking(move || plan(&app, job.job, &root)).await?;
+    let moment = request.moment.clone();
+    let planned = store::blocking(move || plan(&app, &moment, job.job, &root));
+    let (plan, sources) = planned.await?;
     let share = request.app.answers.stream(&request.app).await?;
     let pieces = store::outgoing(sources);
     Ok(respond::stream(Media::Package, Some(plan.total_bytes()), pieces, Some(share)))
 }
 
 /// Lays out a result's package: the output object as it is, and each distinct value once.
-fn plan(app: &App, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error> {
+fn plan(app: &App, moment: &Moment, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error> {
     let output = Object::parse(root.clone()).map_err(|error| malformed(&error))?;
     let output = Output::parse(output).map_err(|error| malformed(&error))?;
     let mut seen = HashSet::new();
@@ -156,9 +162,13 @@ fn plan(app: &App, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error>
         if !seen.insert(value.hash) {
             continue;
         }
-        let content = app.chunks.read(&value.hash).map_err(|source| {
-            tracing::error!(%job, error = respond::sentence(&source), "a value cannot be read");
-            Error::ResultIncomplete { job, chunk: value.hash }
+        let content = moment.or_gone(app.chunks.read(&value.hash).map_err(Error::from));
+        let content = content.map_err(|source| match source {
+            gone @ Error::ChunkGone { .. } => gone,
+            source => {
+                tracing::error!(%job, error = respond::sentence(&source), "a value cannot be read");
+                Error::ResultIncomplete { job, chunk: value.hash }
+            }
         })?;
         parts.push(Part::stored(value.hash.0, content.len()));
         contents.push(content);
@@ -176,7 +186,7 @@ fn plan(app: &App, job: Lsn, root: &Bytes) -> Result<(Plan, Vec<Source>), Error>
 /// GET `/compute/jobs/{lsn}/events`.
 pub(super) async fn events(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let (lsn, job) = find(&request.app, request.scope, request.lsn()?)?;
+    let (lsn, job) = find(&request.moment, request.scope, request.lsn()?)?;
     let records = history::of(&request.app, &job).await?;
     let mut events = Vec::with_capacity(records.len());
     for record in &records {
@@ -189,7 +199,7 @@ pub(super) async fn events(request: Request) -> Result<Response, Error> {
 /// GET `/compute/jobs/{lsn}/explain`.
 pub(super) async fn explain(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let (lsn, job) = find(&request.app, request.scope, request.lsn()?)?;
-    let body = super::explain::of(&request.app, &job).await?;
+    let (lsn, job) = find(&request.moment, request.scope, request.lsn()?)?;
+    let body = super::explain::of(&request.app, &request.moment, &job).await?;
     Ok(respond::true_at(respond::ok(spelling, &body), lsn))
 }

@@ -23,6 +23,7 @@ mod jobs_read;
 mod jobs_submit;
 mod links;
 mod log;
+mod moment;
 mod negotiate;
 mod patience;
 mod payload;

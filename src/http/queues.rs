@@ -133,8 +133,7 @@ async fn show(request: &Request, lsn: Lsn) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let queue = request.queue()?;
     let found = request
-        .app
-        .engine
+        .moment
         .read(|published| Some((published.lsn(), look(published, published.views.queue(queue)?))));
     let (seen, found) = found.ok_or(Rejection::UnknownQueue(queue))?;
     let body = described(&request.app, vec![found]).await?.pop().unwrap_or_default();
@@ -149,7 +148,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let after: Option<u32> = query.parse("after", "a queue's number")?;
     let after = after.and_then(QueueId::new);
     let limit = query.parse("limit", "a number")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let (lsn, mut found) = request.app.engine.read(|published| {
+    let (lsn, mut found) = request.moment.read(|published| {
         let queues = published.views.queues(after).take(limit + 1);
         (published.lsn(), queues.map(|row| look(published, row)).collect::<Vec<_>>())
     });

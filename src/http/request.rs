@@ -9,6 +9,7 @@ use super::App;
 use super::body::Body;
 use super::error::Error;
 use super::links::Link;
+use super::moment::Moment;
 use super::negotiate::{self, BodyType, Media, Spelling};
 use super::router::Params;
 use crate::domain::{ActionId, Cause, ChunkId, Lsn, QueueId, WorkerId};
@@ -33,6 +34,8 @@ pub(super) struct Request {
     pub(super) app: Arc<App>,
     pub(super) head: Arc<Head>,
     pub(super) params: Params,
+    /// The state that it is about.
+    pub(super) moment: Moment,
     /// The queue that the path is below: jobs outside of it are out of sight.
     pub(super) scope: Option<QueueId>,
     pub(super) body: Body,

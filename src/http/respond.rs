@@ -140,6 +140,8 @@ pub(super) fn with_details(body: Value, error: &Error) -> Value {
             body.with("lsn", *job).with("state", JobState::Cancelled)
         }
         Error::LogTrimmed { first } => body.with("first_lsn", *first),
+        Error::LsnInFuture { newest, .. } => body.with("last_lsn", *newest),
+        Error::ChunkGone { chunk } => body.with("chunk", *chunk),
         Error::Engine(engine::Error::Rejected(rejection)) => with_rejection(body, rejection),
         _ => body,
     }

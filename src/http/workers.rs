@@ -16,10 +16,8 @@ use crate::wire::descriptor::Descriptor;
 /// GET `/compute/workers`.
 pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
-    let (lsn, workers) = request
-        .app
-        .engine
-        .read(|published| (published.lsn(), published.workers().collect::<Vec<_>>()));
+    let (lsn, workers) =
+        request.moment.read(|published| (published.lsn(), published.workers().collect::<Vec<_>>()));
     let workers = workers.into_iter().map(|(worker, last_use)| {
         let functions = worker
             .functions
@@ -43,12 +41,11 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
 pub(super) async fn get(request: Request) -> Result<Response, Error> {
     let worker = request.worker()?;
     let media = request.choose(&[Media::Json, Media::Object])?;
-    let (lsn, descriptor) = request
-        .app
-        .engine
-        .read(|published| (published.lsn(), published.views.descriptor_at(worker)));
+    let (lsn, descriptor) =
+        request.moment.read(|published| (published.lsn(), published.views.descriptor_at(worker)));
     let descriptor = descriptor.ok_or(Error::NoSuchWorker(worker))?;
-    let descriptor = history::descriptor(&request.app, descriptor).await?;
+    let descriptor = history::descriptor(&request.app, descriptor).await;
+    let descriptor = request.moment.or_gone(descriptor)?;
     let object = Object::parse(descriptor);
     let object = object.map_err(|error| Error::Internal(format!("a descriptor: {error}")))?;
     Ok(respond::true_at(respond::spelled(media, &object), lsn))

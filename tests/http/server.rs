@@ -9,7 +9,7 @@ use ledgerun::domain::{
     Answer, AttemptRef, Cause, Command, Failure, FailureKind, Host, ObjectRef, Outcome, RunnerName,
     Usage,
 };
-use ledgerun::engine::{Accepted, Boot, Handle, Options, Parts, Running};
+use ledgerun::engine::{Accepted, Boot, Handle, Options, Parts, PastOptions, Running};
 use ledgerun::eventlog::MemoryLog;
 use ledgerun::http::{self, HttpConfig};
 use ledgerun::views::Published;
@@ -53,6 +53,7 @@ impl Server {
             options: Options::default(),
             log: Box::new(MemoryLog::new()),
             published: Published::default(),
+            past: PastOptions::default(),
             chunks: store.clone(),
             runner: None,
             clock: Arc::new(System),

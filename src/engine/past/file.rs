@@ -1,0 +1,229 @@
+//! A checkpoint on disk: a head that says what it is of, and a state. `docs/format.md` has the bytes.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize as _, Serialize as _};
+
+use crate::domain::{ContentHash, Lsn};
+use crate::durable;
+use crate::eventlog::codec::Chain;
+use crate::views::{LAYOUT, Published};
+
+const MAGIC: [u8; 8] = *b"LRUNCHKP";
+/// Of the head. What the body consists of has a number of its own.
+const VERSION: u32 = 1;
+/// Bytes of the head.
+pub(super) const HEAD_BYTES: usize = 112;
+const CHECKSUM_BYTES: usize = 8;
+const BODY_HASH_BYTES: usize = 32;
+/// A body nests less deep by far.
+const DEPTH_MAX: usize = 64;
+/// Bytes read or written at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Head {
+    /// The newest record in it.
+    pub(super) lsn: Lsn,
+    /// That record's chain hash, which ties it to this very log.
+    pub(super) chain: Chain,
+    /// Of the state, as [`Published::digest`].
+    digest: ContentHash,
+    /// Jobs and executions.
+    pub(super) rows: u64,
+    body_bytes: u64,
+    body_hash: [u8; BODY_HASH_BYTES],
+}
+
+/// Why a file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it is no checkpoint")]
+    NoCheckpoint,
+    #[error(
+        "its version is {version} and its layout {layout}; here they are {VERSION} and {LAYOUT}"
+    )]
+    OtherVersion { version: u32, layout: u32 },
+    #[error("its head is damaged")]
+    Head,
+    #[error("it has {found} bytes instead of {expected}")]
+    Length { expected: u64, found: u64 },
+    #[error("its body is damaged")]
+    Body,
+    #[error("its body is no state")]
+    NoState(#[source] rmp_serde::decode::Error),
+    #[error("its state is another than it says")]
+    OtherState,
+    #[error("it is of another log")]
+    OtherLog,
+    #[error("cannot read it")]
+    Io(#[from] io::Error),
+}
+
+impl Head {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&LAYOUT.to_be_bytes());
+        bytes.extend_from_slice(&self.lsn.to_key());
+        bytes.extend_from_slice(&self.chain.0);
+        bytes.extend_from_slice(self.digest.as_bytes());
+        // Keeps the numbers after it on multiples of four, and the length round.
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.rows.to_be_bytes());
+        bytes.extend_from_slice(&self.body_bytes.to_be_bytes());
+        let checked = bytes.len();
+        debug_assert_eq!(checked, HEAD_BYTES - CHECKSUM_BYTES - BODY_HASH_BYTES);
+        bytes.extend_from_slice(&self.body_hash);
+        let checksum = checksum(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Self, Unusable> {
+        let mut rest = bytes.as_slice();
+        if take::<8>(&mut rest)? != MAGIC {
+            return Err(Unusable::NoCheckpoint);
+        }
+        let version = u32::from_be_bytes(take(&mut rest)?);
+        let layout = u32::from_be_bytes(take(&mut rest)?);
+        if (version, layout) != (VERSION, LAYOUT) {
+            return Err(Unusable::OtherVersion { version, layout });
+        }
+        let (checked, sum) = bytes.split_at(HEAD_BYTES - CHECKSUM_BYTES);
+        if sum != checksum(checked) {
+            return Err(Unusable::Head);
+        }
+        let lsn = Lsn(u64::from_be_bytes(take(&mut rest)?));
+        let chain = Chain(take(&mut rest)?);
+        let digest = ContentHash(take(&mut rest)?);
+        let _: [u8; 4] = take(&mut rest)?;
+        Ok(Self {
+            lsn,
+            chain,
+            digest,
+            rows: u64::from_be_bytes(take(&mut rest)?),
+            body_bytes: u64::from_be_bytes(take(&mut rest)?),
+            body_hash: take(&mut rest)?,
+        })
+    }
+
+    /// Bytes of the whole file.
+    pub(super) const fn file_bytes(&self) -> u64 {
+        (HEAD_BYTES as u64).saturating_add(self.body_bytes)
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unusable> {
+    let (taken, left) = rest.split_first_chunk::<N>().ok_or(Unusable::Head)?;
+    *rest = left;
+    Ok(*taken)
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut short = [0; CHECKSUM_BYTES];
+    blake3::Hasher::new().update(bytes).finalize_xof().fill(&mut short);
+    short
+}
+
+/// The head of a file that has all its bytes.
+pub(super) fn head(path: &Path) -> Result<Head, Unusable> {
+    open(path).map(|(head, _)| head)
+}
+
+fn open(path: &Path) -> Result<(Head, File), Unusable> {
+    let mut file = File::open(path)?;
+    let found = file.metadata()?.len();
+    let mut bytes = [0; HEAD_BYTES];
+    if found < HEAD_BYTES as u64 {
+        return Err(Unusable::Length { expected: HEAD_BYTES as u64, found });
+    }
+    file.read_exact(&mut bytes)?;
+    let head = Head::parse(&bytes)?;
+    if found != head.file_bytes() {
+        return Err(Unusable::Length { expected: head.file_bytes(), found });
+    }
+    Ok((head, file))
+}
+
+/// The state in a file, verified in full.
+pub(super) fn load(path: &Path) -> Result<(Head, Published), Unusable> {
+    let (head, mut file) = open(path)?;
+    // The bytes first, so that nothing is made of a length that nobody wrote.
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut file)?;
+    if *hasher.finalize().as_bytes() != head.body_hash {
+        return Err(Unusable::Body);
+    }
+    file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
+    let body = BufReader::with_capacity(BUFFER_BYTES, file).take(head.body_bytes);
+    let mut deserializer = rmp_serde::Deserializer::new(body);
+    deserializer.set_max_depth(DEPTH_MAX);
+    let state = Published::deserialize(&mut deserializer).map_err(Unusable::NoState)?;
+    let left = deserializer.into_inner().limit();
+    if left > 0 || state.lsn() != head.lsn || state.digest() != head.digest {
+        return Err(Unusable::OtherState);
+    }
+    Ok((head, state))
+}
+
+/// Writes a state so that it is there whole or not at all, and durable when this returns. Gives up
+/// when told to stop.
+pub(super) fn write(
+    path: &Path,
+    state: &Published,
+    chain: Chain,
+    stopping: &AtomicBool,
+) -> io::Result<Head> {
+    let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let mut file = tempfile::Builder::new().prefix(super::checkpoints::NEW).tempfile_in(&dir)?;
+    file.write_all(&[0; HEAD_BYTES])?;
+    let body = Body { file: file.as_file(), hasher: blake3::Hasher::new(), bytes: 0, stopping };
+    let mut body = BufWriter::with_capacity(BUFFER_BYTES, body);
+    let mut serializer = rmp_serde::Serializer::new(&mut body);
+    state.serialize(&mut serializer).map_err(io::Error::other)?;
+    let body = body.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let head = Head {
+        lsn: state.lsn(),
+        chain,
+        digest: state.digest(),
+        rows: u64::try_from(state.rows()).unwrap_or(u64::MAX),
+        body_bytes: body.bytes,
+        body_hash: *body.hasher.finalize().as_bytes(),
+    };
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&head.to_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|refused| refused.error)?;
+    durable::fsync_dir(&dir)?;
+    Ok(head)
+}
+
+/// Counts and hashes what is written.
+struct Body<'a> {
+    file: &'a File,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    stopping: &'a AtomicBool,
+}
+
+impl Write for Body<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the service stops"));
+        }
+        let written = self.file.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        self.bytes += u64::try_from(written).unwrap_or_default();
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
