@@ -5,9 +5,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::archive::{Encoder, Error as ArchiveError};
-use super::references::{self, ChunkSet};
+use super::flagged::Flags;
+use super::references::{self, ChunkSet, OBJECT_BYTES_MAX, REFERRED};
 use super::selection::{Hints, Range, Selector};
-use super::source::{Error, Imported, OBJECT_BYTES_MAX, in_store, live};
+use super::source::{Error, Imported, in_store, live};
 use crate::chunks::Store;
 use crate::domain::{ChunkId, Lsn, Record};
 use crate::eventlog::{LogReader, codec};
@@ -142,10 +143,11 @@ fn find(
     for record in log.scan(range.stop.next(), range.settled) {
         let record = record?;
         if selector.after(&record) {
-            chunks.note(&record);
+            references::note(&mut chunks, &record);
         }
     }
-    let (recorded, context) = selector.finish(log, hints, &mut |record| chunks.note(record))?;
+    let (recorded, context) =
+        selector.finish(log, hints, &mut |record| references::note(&mut chunks, record))?;
     Ok(Found { context, chunks, jobs: recorded.jobs().len() as u64 })
 }
 
@@ -161,7 +163,7 @@ fn decode(
             let (record, _): (Record, _) =
                 decoded.map_err(|source| Error::Record { lsn, source })?;
             selector.within(&record);
-            chunks.note(&record);
+            references::note(&mut chunks, &record);
         }
     }
     Ok((selector, chunks))
@@ -169,12 +171,8 @@ fn decode(
 
 /// Adds what those chunks name that are objects.
 fn follow(store: &Store, chunks: &mut ChunkSet) -> Result<(), Error> {
-    let objects: Vec<(ChunkId, references::Flags)> = chunks
-        .sort()
-        .iter()
-        .filter(|(_, flags)| references::kinds(*flags).count() > 0)
-        .copied()
-        .collect();
+    let objects: Vec<(ChunkId, Flags)> =
+        chunks.sort().iter().filter(|(_, flags)| references::is_object(*flags)).copied().collect();
     for (chunk, flags) in objects {
         let bytes = store.len(&chunk).filter(|bytes| *bytes <= OBJECT_BYTES_MAX);
         let content = if bytes.is_some() { in_store(store, &chunk)? } else { None };
@@ -188,7 +186,9 @@ fn follow(store: &Store, chunks: &mut ChunkSet) -> Result<(), Error> {
         }
         let object = bytes::Bytes::from(object);
         for kind in references::kinds(flags) {
-            chunks.note_object(kind, object.clone());
+            for named in references::named(kind, object.clone()) {
+                chunks.add(named, REFERRED);
+            }
         }
     }
     Ok(())

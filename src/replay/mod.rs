@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod compare;
 pub mod export;
+mod flagged;
 pub mod plan;
 pub mod recorded;
 mod references;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{CHUNKS_LEN_MAX, RECORDS_LEN_MAX, VERSION};
 use crate::domain::recording::RECORDING_NAME_BYTES_MAX;
-use crate::domain::{ChunkId, Lsn};
+use crate::domain::{ChunkId, Lsn, WorkerId};
 use crate::eventlog::codec::DecodeError;
 
 /// Why an archive can't be read or written, with the byte of the file where it is so.
@@ -93,6 +93,13 @@ pub enum Reason {
     ChunkUnlisted { chunk: ChunkId, by: String },
     #[error("chunk {0} is in the chunk table, and nothing refers to it")]
     ChunkUnneeded(ChunkId),
+
+    #[error("the bytes of {chunk} register no worker: {problem}")]
+    Descriptor { chunk: ChunkId, problem: String },
+    #[error("a recorded job is for worker {0}, and no record registers that")]
+    Worker(WorkerId),
+    #[error("a recorded job got the result of execution {0}, and no record has that")]
+    Result(Lsn),
 
     #[error("the hash at the end does not fit what is before it")]
     FinalHash,

@@ -15,6 +15,7 @@ mod index;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub use self::encoder::Encoder;
 pub use self::error::{Error, Reason};
 pub use self::index::Entry;
 pub use self::reader::{Item, Reader};
+pub use self::verify::{RESULTS_LEN_MAX, Summary, WORKERS_LEN_MAX, verify};
 
 /// First bytes of the file.
 pub const MAGIC: [u8; 8] = *b"LRUNREC1";
@@ -137,7 +139,7 @@ impl Head {
         if self.name.as_ref().is_some_and(|name| name.len() > RECORDING_NAME_BYTES_MAX) {
             return Some(Reason::Name);
         }
-        if self.start == Lsn::ZERO || self.stop < self.start || self.stop.0 == u64::MAX {
+        if self.start == Lsn::ZERO || self.stop <= self.start || self.stop.0 == u64::MAX {
             return Some(Reason::Range { start: self.start, stop: self.stop });
         }
         (self.records_len() > RECORDS_LEN_MAX).then_some(Reason::TooManyRecords)

@@ -112,19 +112,36 @@ impl<R: Read> Reader<R> {
 
     /// The next entry; `None` when the archive has come to a proper end.
     pub fn advance(&mut self) -> Result<Option<Item<'_>>, Error> {
+        if self.find_entry()? { self.entry().map(Some) } else { Ok(None) }
+    }
+
+    /// The same with where it begins in the file.
+    pub fn next_entry(&mut self) -> Result<Option<(u64, Item<'_>)>, Error> {
+        if !self.find_entry()? {
+            return Ok(None);
+        }
+        let offset = self.offset;
+        self.entry().map(|item| Some((offset, item)))
+    }
+
+    /// Goes to the next entry; false at the end.
+    fn find_entry(&mut self) -> Result<bool, Error> {
         while !self.ended && self.at >= self.blocks.payload.len() {
             self.next_block()?;
         }
-        if self.ended {
-            return Ok(None);
+        if !self.ended {
+            self.offset = self.position(self.at);
         }
+        Ok(!self.ended)
+    }
+
+    fn entry(&mut self) -> Result<Item<'_>, Error> {
         let start = self.at;
-        self.offset = self.position(start);
         match self.blocks.kind {
-            Kind::Head | Kind::Log => self.log_record(start).map(Some),
-            Kind::Context => self.context_record(start).map(Some),
-            Kind::Table => self.table_entry(start).map(Some),
-            Kind::Data | Kind::End => self.data(start).map(Some),
+            Kind::Head | Kind::Log => self.log_record(start),
+            Kind::Context => self.context_record(start),
+            Kind::Table => self.table_entry(start),
+            Kind::Data | Kind::End => self.data(start),
         }
     }
 

@@ -15,9 +15,7 @@ use crate::eventlog::codec::DecodeError;
 pub use self::imported::Imported;
 pub use self::live::Live;
 
-/// Longest object that is looked into for the chunks it names, in bytes: the most that the service
-/// takes unless it is told otherwise.
-pub const OBJECT_BYTES_MAX: u64 = 16 << 20;
+pub use super::references::OBJECT_BYTES_MAX;
 
 /// Why a recording can't be read.
 #[derive(Debug, thiserror::Error)]
