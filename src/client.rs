@@ -23,6 +23,7 @@ use crate::domain::{ActionId, ChunkId, Lsn, WorkerId};
 pub struct Client {
     base: String,
     token: Option<Token>,
+    at: Option<Lsn>,
     http: reqwest::Client,
 }
 
@@ -178,13 +179,20 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|source| Error::Broken { host: base.clone(), source })?;
-        Ok(Self { base, token: None, http })
+        Ok(Self { base, token: None, at: None, http })
     }
 
     /// Shows an access token with every request.
     #[must_use]
     pub fn with_token(mut self, token: Option<String>) -> Self {
         self.token = token.map(Token);
+        self
+    }
+
+    /// Reads workers, jobs and queues as they were when this LSN was the newest.
+    #[must_use]
+    pub fn at(mut self, lsn: Option<Lsn>) -> Self {
+        self.at = lsn;
         self
     }
 
@@ -195,7 +203,10 @@ impl Client {
 
     /// A request to a path that starts with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        // What can't be asked of the past takes no notice of it.
+        let at = self.at.filter(|_| method == Method::GET).map(|at| ("at", at.0));
         let request = self.http.request(method, format!("{}{path}", self.base));
+        let request = if at.is_some() { request.query(&[at]) } else { request };
         match &self.token {
             Some(Token(token)) => request.bearer_auth(token),
             None => request,

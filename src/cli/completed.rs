@@ -31,10 +31,13 @@ pub(super) struct CompletedCommand {
     limit: Option<u64>,
     #[command(flatten)]
     within: InQueue,
+    /// As it was when this LSN was the newest
+    #[arg(long, value_name = "LSN", conflicts_with = "follow")]
+    at: Option<Lsn>,
 }
 
 pub(super) async fn run(global: &Global, command: CompletedCommand) -> anyhow::Result<Code> {
-    let client = global.client()?;
+    let client = global.client()?.at(command.at);
     let queue = command.within.queue;
     let mut since = command.since;
     let mut headed = false;

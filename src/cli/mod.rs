@@ -27,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::config;
+use crate::domain::Lsn;
 use crate::runner::supervisor;
 use crate::telemetry;
 
@@ -73,6 +74,14 @@ pub(crate) struct Global {
     json: bool,
     #[command(flatten)]
     log: config::LogArgs,
+}
+
+/// When a command that reads is about.
+#[derive(Args, Clone, Copy, Debug)]
+struct At {
+    /// As it was when this LSN was the newest
+    #[arg(long, value_name = "LSN")]
+    at: Option<Lsn>,
 }
 
 impl Global {

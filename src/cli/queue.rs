@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::away::Away;
 use super::exit::Code;
-use super::{Global, output};
+use super::{At, Global, output};
 use crate::client::{Client, Queue, QueueRef, QueueSettings};
 use crate::config::Span;
 use crate::domain::QueueId;
@@ -26,7 +26,7 @@ pub(super) enum QueueCommand {
     /// Show a queue, its counters and its settings
     #[command(after_help = "Examples:\n  ledgerun queue show 3\n  \
         ledgerun queue show 3 --json | jq .failed_count")]
-    Show(Which),
+    Show(ShowCommand),
     /// Let a queue take no new job and finish those it has
     #[command(after_help = "Examples:\n  ledgerun queue drain 3\n  \
         ledgerun queue drain 3 && ledgerun queue wait 3")]
@@ -79,6 +79,16 @@ pub(super) struct ListCommand {
     /// At most this many
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowCommand {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    at: At,
 }
 
 #[derive(Args, Debug)]
@@ -117,8 +127,10 @@ pub(super) async fn run(global: &Global, command: QueueCommand) -> anyhow::Resul
     let client = global.client()?;
     match command {
         QueueCommand::Create(new) => create(global, &client, new).await?,
-        QueueCommand::List(list) => print_list(global, &client, list).await?,
-        QueueCommand::Show(which) => print(global, &client.queue(which.queue).await?)?,
+        QueueCommand::List(list) => print_list(global, &client.at(list.at.at), list).await?,
+        QueueCommand::Show(ShowCommand { which, at }) => {
+            print(global, &client.at(at.at).queue(which.queue).await?)?;
+        }
         QueueCommand::Drain(which) => {
             let queue = client.drain_queue(which.queue).await?;
             print_json(global, &queue)?;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::submit::hash_file;
-use super::{Global, exit::Code, output};
+use super::{At, Global, exit::Code, output};
 use crate::client::{Client, Error};
 use crate::domain::{ChunkId, WorkerId};
 use crate::worker::builtin;
@@ -23,7 +23,7 @@ pub(super) enum WorkerCommand {
     /// List registered workers
     #[command(after_help = "Examples:\n  ledgerun worker list\n  \
         ledgerun worker list --json | jq -r .worker")]
-    List,
+    List(At),
     /// Show a worker's descriptor
     #[command(after_help = "Examples:\n  \
         ledgerun worker show 9f4c1a0b7d2e8c35f6a1b0c9d8e7f6a5b4c3d2e1\n  \
@@ -32,6 +32,8 @@ pub(super) enum WorkerCommand {
         /// The worker, as `worker list` prints it
         #[arg(value_name = "HASH")]
         worker: WorkerId,
+        #[command(flatten)]
+        at: At,
     },
     /// Take no new job for workers, and free their files once nothing needs them
     #[command(after_help = "Examples:\n  \
@@ -67,8 +69,9 @@ pub(super) async fn run(global: &Global, command: WorkerCommand) -> anyhow::Resu
         WorkerCommand::Add(AddCommand { dir: None, .. }) => {
             report(global, add_builtin(&client).await?)?;
         }
-        WorkerCommand::List => list(global, &client).await?,
-        WorkerCommand::Show { worker } => {
+        WorkerCommand::List(at) => list(global, &client.at(at.at)).await?,
+        WorkerCommand::Show { worker, at } => {
+            let client = client.at(at.at);
             let descriptor: Value = client.get(&format!("/compute/workers/{worker}")).await?;
             if global.json {
                 output::json(&descriptor)?;

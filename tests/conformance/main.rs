@@ -40,6 +40,9 @@ const SETTINGS: &[&str] = &[
     "1ms",
     "--poll-hold",
     "20ms",
+    // So that the past is read from disk, too.
+    "--checkpoint-every",
+    "100",
     "--batch-actions-max",
     "16",
 ];
@@ -60,6 +63,7 @@ const UNSEEN: &[&str] = &[
     "job_is_submitting",
     "starting",
     // No route asks for what they refuse, or nothing gets there in a test's time.
+    "chunk_gone",
     "log_trimmed",
     "queue_holds_results",
     "queue_is_active",
@@ -133,6 +137,9 @@ fn usual(visits: &Visits) {
     let service = Service::start(folder.path(), SETTINGS);
     memory.compare(&Client::new(visits, service.url(), Half::Second, Mode::Json));
     walk(visits, &service, &world, Half::Second);
+    // Much has changed since.
+    let client = Client::new(visits, service.url(), Half::Second, Mode::Json);
+    assert!(memory.look_back(&client) > 400);
 }
 
 /// Both spellings walk the same way, and are answered alike.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::client::{CB, Client, JSON};
+use crate::table::looks_back;
 
 /// An answer, without what changes by itself.
 #[derive(Clone, PartialEq, Debug)]
@@ -44,6 +45,23 @@ impl Memory {
             }
             assert_eq!(after, *before, "GET {target} as {accept} is another after the kill");
         }
+    }
+
+    /// Asks all that can be asked of the past, as it was when it was asked first.
+    pub(crate) fn look_back(&self, client: &Client<'_>) -> usize {
+        let mut asked_again = 0;
+        for ((target, accept), (before, lsn)) in &self.0 {
+            if !looks_back(&target.replacen("/apply", "/compute", 1)) {
+                continue;
+            }
+            let sign = if target.contains('?') { '&' } else { '?' };
+            let past = (format!("{target}{sign}at={lsn}"), accept.clone());
+            let (then, at) = ask(client, &past);
+            assert_eq!(then, *before, "GET {} as {accept} is another than it was", past.0);
+            assert_eq!(at, *lsn, "GET {}", past.0);
+            asked_again += 1;
+        }
+        asked_again
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::client::{CB, COMP, Call, Client, JSON, OCTETS, PKG, alias};
-use crate::table::{Gives, ROWS, Row, Takes, methods};
+use crate::table::{Gives, ROWS, Row, Takes, looks_back, methods};
 use crate::visits::Mode;
 use crate::world::{Payload, Request, World};
 
@@ -25,6 +25,9 @@ pub(crate) fn all(client: &Client<'_>, world: &World) {
             bodies(client, world, row);
         }
         strangers(client, world, row);
+        if row.method == "GET" && looks_back(&row.path) {
+            times(client, world, row);
+        }
     }
     other_methods(client, world);
     unknown(client, world);
@@ -82,6 +85,30 @@ fn spellings(client: &Client<'_>, world: &World, row: &Row) {
     if row.method == "GET" {
         client.call("HEAD", &world.target(row)).send().expect(status);
     }
+}
+
+/// The present, asked for as the past; the beginning; what is still to come.
+fn times(client: &Client<'_>, world: &World, row: &Row) {
+    let target = world.target(row);
+    let at = |lsn: &str| {
+        let target = format!("{target}?at={lsn}");
+        client.call("GET", &target).accept(client.mode.media()).send()
+    };
+    let now = client.call("GET", &target).accept(client.mode.media()).send();
+    let then = at(&now.lsn().to_string());
+    assert_eq!((then.status, then.text()), (now.status, now.text()), "{target}");
+    assert_eq!(then.lsn(), now.lsn(), "{target}");
+    let ahead = at("18446744073709551615").refused(400, "lsn_in_future");
+    assert!(ahead["last_lsn"].as_u64() >= Some(now.lsn()), "{ahead}");
+    for wrong in ["", "x", "-1", "18446744073709551616"] {
+        let refused = at(wrong).refused(400, "bad_parameter");
+        assert!(refused["error"].as_str().unwrap().contains("parameter at"), "{refused}");
+    }
+    // Before everything there is nothing, but lists are there and empty.
+    let empty = at("0");
+    let is_list = !row.path.contains('{') || row.path == "/compute/jobs/completed";
+    assert_eq!(empty.status, if is_list { 200 } else { 404 }, "{target}: {}", empty.text());
+    assert_eq!(empty.lsn(), 0);
 }
 
 fn text(client: &Client<'_>, row: &Row) {

@@ -213,8 +213,20 @@ fn row(line: &Line, prefix: &str, who: Who) -> Row {
         name: name.trim_end_matches('!'),
         can_be_bad: !name.ends_with('!'),
     });
+    let mut parameters: Vec<_> = parameters.collect();
     let path = format!("{prefix}{path}");
-    Row { method, path, who, takes, gives, statuses, parameters: parameters.collect() }
+    if method == "GET" && looks_back(&path) {
+        statuses.insert(400);
+        parameters.push(Parameter { name: "at", can_be_bad: true });
+    }
+    Row { method, path, who, takes, gives, statuses, parameters }
+}
+
+/// Whether a read can be of the past.
+pub(crate) fn looks_back(path: &str) -> bool {
+    ["/compute/workers", "/compute/jobs", "/compute/queues"]
+        .iter()
+        .any(|root| path.starts_with(root))
 }
 
 /// What a method and a path lead to.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::queue::InQueue;
-use super::{Global, exit::Code, output};
+use super::{At, Global, exit::Code, output};
 use crate::client::{Client, jobs_path};
 use crate::domain::{JobState, Lsn, WorkerId};
 
@@ -31,6 +31,8 @@ pub(super) enum JobsCommand {
         /// The job, as `jobs list` and `submit` print it
         #[arg(value_name = "LSN")]
         job: Lsn,
+        #[command(flatten)]
+        at: At,
     },
     /// Say why a job is where it is
     #[command(after_help = "Examples:\n  ledgerun jobs explain 1207\n  \
@@ -39,6 +41,8 @@ pub(super) enum JobsCommand {
         /// The job, as `jobs list` and `submit` print it
         #[arg(value_name = "LSN")]
         job: Lsn,
+        #[command(flatten)]
+        at: At,
     },
     /// Cancel jobs; their processes end unless somebody else wants the same result
     #[command(after_help = "Examples:\n  ledgerun jobs cancel 1207\n  \
@@ -95,6 +99,8 @@ pub(super) struct ListCommand {
     /// At most this many
     #[arg(long, value_name = "N", default_value = "100")]
     limit: usize,
+    #[command(flatten)]
+    at: At,
 }
 
 /// The jobs a command is about: all, or those of a queue.
@@ -108,14 +114,21 @@ impl Jobs {
     fn one(&self, job: Lsn) -> String {
         format!("{}/{job}", self.path)
     }
+
+    /// The same jobs at another time.
+    fn at(mut self, at: At) -> Self {
+        self.client = self.client.at(at.at);
+        self
+    }
 }
 
 pub(super) async fn run(global: &Global, args: JobsArgs) -> anyhow::Result<Code> {
     let JobsArgs { within, command } = args;
     let jobs = Jobs { client: global.client()?, path: jobs_path(within.queue) };
     match command {
-        JobsCommand::List(list) => print_list(global, &jobs, list).await?,
-        JobsCommand::Show { job } => {
+        JobsCommand::List(list) => print_list(global, &jobs.at(list.at), list).await?,
+        JobsCommand::Show { job, at } => {
+            let jobs = jobs.at(at);
             let answer: Value = jobs.client.get(&jobs.one(job)).await?;
             if global.json {
                 output::json(&answer)?;
@@ -123,7 +136,8 @@ pub(super) async fn run(global: &Global, args: JobsArgs) -> anyhow::Result<Code>
                 show::print(&answer)?;
             }
         }
-        JobsCommand::Explain { job } => {
+        JobsCommand::Explain { job, at } => {
+            let jobs = jobs.at(at);
             let answer: Value = jobs.client.get(&format!("{}/explain", jobs.one(job))).await?;
             if global.json {
                 output::json(&answer)?;
