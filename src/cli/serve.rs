@@ -21,6 +21,7 @@ use crate::domain::Lsn;
 use crate::engine::{Boot, Handle, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, AccessToken, HttpConfig};
+use crate::replay;
 use crate::runner::Runner;
 use crate::runner::local::{LocalOptions, LocalRunner};
 use crate::views::{ApplyError, Published};
@@ -152,7 +153,8 @@ fn start(
         entropy: Arc::new(System),
     };
     let running = boot.open(parts).map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
-    watch_space(runtime, args, dir.clone(), handle);
+    watch_space(runtime, args, dir.clone(), handle.clone());
+    runtime.spawn(replay::driver::run(handle, store.clone()));
     tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
     // Before anybody is told, so that no signal ends the service the hard way from here on.
     let signals = Signals::new(runtime)?;

@@ -59,7 +59,7 @@ pub(super) fn judge(
 ) -> Result<Decision, Rejection> {
     let found = running(views, replay)?;
     if judged_to < found.judged_to || next < found.next || next > found.total {
-        return Err(Rejection::ReplayedAlready { replay, position: next });
+        return Err(Rejection::ReplayPosition { replay, next: found.next, found: next });
     }
     // What is to come can't have been compared.
     let judged_to = judged_to.min(views.lsn());

@@ -54,10 +54,11 @@ fn belongs(views: &Views, new: &NewJob) -> Result<(), Rejection> {
             let position = found.position;
             if row.ended.is_some() {
                 Err(Rejection::ReplayOver(replay))
-            } else if (row.next..row.total).contains(&position) {
+            } else if position == row.next && position < row.total {
                 Ok(())
             } else {
-                Err(Rejection::ReplayedAlready { replay, position })
+                // Without holes, so that a job that is refused is missed by nobody.
+                Err(Rejection::ReplayPosition { replay, next: row.next, found: position })
             }
         }
         (Some((queue, replay)), _) => Err(Rejection::QueueOfReplay { queue, replay }),

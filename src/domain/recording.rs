@@ -89,4 +89,12 @@ impl Verdicts {
             && self.failed.is_empty()
             && self.newly_passing.is_empty()
     }
+
+    /// Adds these to others.
+    pub fn merge_into(mut self, all: &mut Self) {
+        all.matched = all.matched.saturating_add(self.matched);
+        all.mismatched.append(&mut self.mismatched);
+        all.failed.append(&mut self.failed);
+        all.newly_passing.append(&mut self.newly_passing);
+    }
 }

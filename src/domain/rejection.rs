@@ -42,8 +42,8 @@ pub enum Rejection {
     UnknownReplay(Lsn),
     #[error("replay {0} is over")]
     ReplayOver(Lsn),
-    #[error("replay {replay} is past position {position}")]
-    ReplayedAlready { replay: Lsn, position: u64 },
+    #[error("replay {replay} goes on at position {next}, not at {found}")]
+    ReplayPosition { replay: Lsn, next: u64, found: u64 },
     #[error("no queue can be made any more: all numbers below 2^32 are used up")]
     TooManyQueues,
     /// The job's state forbids it; `what` is the verb, as in "cannot cancel".

@@ -242,9 +242,8 @@ pub(super) fn rejection_status(rejection: &Rejection) -> (StatusCode, &'static s
         Rejection::UnknownRecording(_) => (S::NOT_FOUND, "unknown_recording"),
         Rejection::RecordingInUse { .. } => (S::CONFLICT, "recording_in_use"),
         Rejection::UnknownReplay(_) => (S::NOT_FOUND, "unknown_replay"),
-        Rejection::ReplayOver(_) | Rejection::ReplayedAlready { .. } => {
-            (S::CONFLICT, "replay_over")
-        }
+        Rejection::ReplayOver(_) => (S::CONFLICT, "replay_over"),
+        Rejection::ReplayPosition { .. } => (S::CONFLICT, "replay_position"),
         Rejection::TooManyQueues => (S::INSUFFICIENT_STORAGE, "too_many_queues"),
     }
 }

@@ -28,6 +28,7 @@ mod negotiate;
 mod patience;
 mod payload;
 mod queues;
+mod replays;
 mod request;
 mod respond;
 mod router;

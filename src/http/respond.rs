@@ -177,7 +177,7 @@ fn with_rejection(body: Value, rejection: &Rejection) -> Value {
         }
         Rejection::UnknownReplay(replay)
         | Rejection::ReplayOver(replay)
-        | Rejection::ReplayedAlready { replay, .. } => body.with("replay", *replay),
+        | Rejection::ReplayPosition { replay, .. } => body.with("replay", *replay),
         Rejection::NoWorker(key) => body
             .with("function", key.function.name.clone())
             .with("function_version", key.function.version)

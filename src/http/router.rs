@@ -8,8 +8,8 @@ use warp::reply::Response;
 use super::error::Error;
 use super::request::Request;
 use super::{
-    chunks, feed, health, jobs_change, jobs_list, jobs_read, jobs_submit, log, queues, sysinfo,
-    workers,
+    chunks, feed, health, jobs_change, jobs_list, jobs_read, jobs_submit, log, queues, replays,
+    sysinfo, workers,
 };
 use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
 
@@ -118,6 +118,11 @@ pub static ROUTES: &[Route] = routes! {
     POST "/compute/jobs/{lsn}/reschedule" jobs_change::reschedule: "try a failed job again";
     POST "/compute/jobs/{lsn}/retract" jobs_change::retract: "pull back for another runner";
     POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
+
+    POST "/compute/record/{lsn}/replay" replays::start: "run a recording again and compare";
+    GET "/compute/replays" replays::list: "every replay";
+    GET "/compute/replays/{lsn}" replays::get: "what came of a replay so far";
+    DELETE "/compute/replays/{lsn}" replays::cancel: "end a replay";
 
     GET "/compute/log" log::read: "the log, one record a line";
 

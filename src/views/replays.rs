@@ -46,7 +46,7 @@ impl Replays {
         ensure(replay.is_some() == recorded.is_some(), "only a replay submits to its queue")?;
         let (Some(replay), Some(recorded)) = (replay, recorded) else { return Ok(()) };
         let found = self.running_mut(replay)?;
-        ensure(recorded.position >= found.next, "the replay is past this position")?;
+        ensure(recorded.position == found.next, "the replay's next position is another")?;
         ensure(recorded.position < found.total, "the replay has no such position")?;
         found.next = recorded.position + 1;
         Ok(())

@@ -118,6 +118,10 @@ const QUEUES: &[Line] = {
         ("GET", "/compute/queues", Nothing, Object, "200 400", "after limit"),
         ("POST", "/compute/queues", Fields, Object, "200 503", ""),
         ("POST", "/compute/queues/remote", Fields, Object, "200 503", ""),
+        ("POST", "/compute/record/{lsn}/replay", Fields, Object, "200 400 404 409 503", ""),
+        ("GET", "/compute/replays", Nothing, Object, "200", ""),
+        ("GET", "/compute/replays/{lsn}", Nothing, Object, "200 404", ""),
+        ("DELETE", "/compute/replays/{lsn}", Nothing, Object, "200 404 503", ""),
     ]
 };
 

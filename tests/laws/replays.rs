@@ -98,8 +98,9 @@ impl Bench {
         self.model.replay_refusal(replay).or_else(|| {
             let Replay(row) = &self.model.replays[&replay];
             let position = found.position;
-            let fits = position >= row.next && position < row.total;
-            (!fits).then_some(Rejection::ReplayedAlready { replay, position })
+            let fits = position == row.next && position < row.total;
+            let next = row.next;
+            (!fits).then_some(Rejection::ReplayPosition { replay, next, found: position })
         })
     }
 
@@ -245,7 +246,8 @@ impl Bench {
         let wrong = self.model.replay_refusal(replay).or_else(|| {
             let row = row.as_ref().unwrap();
             let back = judged_to < row.judged_to || next < row.next || next > row.total;
-            back.then_some(Rejection::ReplayedAlready { replay, position: next })
+            let wrong = Rejection::ReplayPosition { replay, next: row.next, found: next };
+            back.then_some(wrong)
         });
         if let Some(wrong) = wrong {
             assert_eq!(self.execute(&judge(judged_to)).unwrap_err(), wrong);
