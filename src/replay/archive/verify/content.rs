@@ -26,7 +26,7 @@ pub(super) struct Content {
     /// The chunk that comes next, as its place in the table.
     next: usize,
     /// The one that is being read.
-    current: Option<Current>,
+    current: Option<Box<Current>>,
 }
 
 #[derive(Debug)]
@@ -116,19 +116,19 @@ impl Content {
             }
             let object = (is_object(flags) && bytes <= OBJECT_BYTES_MAX).then(Vec::new);
             let hasher = blake3::Hasher::new();
-            self.current = Some(Current { chunk, flags, left: bytes, offset, hasher, object });
+            let current = Current { chunk, flags, left: bytes, offset, hasher, object };
+            self.current = Some(Box::new(current));
             // An empty one.
             self.end_if_whole()?;
         }
-        Ok(self.current.as_mut())
+        Ok(self.current.as_deref_mut())
     }
 
     fn end_if_whole(&mut self) -> Result<(), Error> {
-        let Some(Current { chunk, flags, offset, hasher, object, .. }) =
-            self.current.take_if(|current| current.left == 0)
-        else {
+        let Some(ended) = self.current.take_if(|current| current.left == 0) else {
             return Ok(());
         };
+        let Current { chunk, flags, offset, hasher, object, .. } = *ended;
         let refused = |reason| Err(Error::Refused { offset, reason });
         let actual = ChunkId(ContentHash::from_blake3(&hasher.finalize()));
         if actual != chunk {
