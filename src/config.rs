@@ -151,6 +151,8 @@ settings! {
     package_bytes_max: ByteSize, "LEDGERUN_PACKAGE_BYTES_MAX", "SIZE";
     /// Largest chunk [default: 8 GiB]
     chunk_bytes_max: ByteSize, "LEDGERUN_CHUNK_BYTES_MAX", "SIZE";
+    /// Largest archive to import [default: 64 GiB]
+    archive_bytes_max: ByteSize, "LEDGERUN_ARCHIVE_BYTES_MAX", "SIZE";
     /// Most actions in one batch [default: 100000]
     batch_actions_max: usize, "LEDGERUN_BATCH_ACTIONS_MAX", "N";
     /// How long a client may keep silent within a request's body [default: 30s]

@@ -100,6 +100,7 @@ pub(super) fn http_config(
         object_bytes: args.object_bytes_max.map_or(standard.limits.object_bytes, |s| s.as_u64()),
         package_bytes: args.package_bytes_max.map_or(standard.limits.package_bytes, |s| s.as_u64()),
         chunk_bytes: args.chunk_bytes_max.map_or(standard.limits.chunk_bytes, |s| s.as_u64()),
+        archive_bytes: args.archive_bytes_max.map_or(standard.limits.archive_bytes, |s| s.as_u64()),
         batch_actions: args.batch_actions_max.unwrap_or(standard.limits.batch_actions),
     };
     let runners = runner.map(|runner| RunnerSummary {

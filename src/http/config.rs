@@ -83,6 +83,8 @@ pub struct Limits {
     pub package_bytes: u64,
     /// A chunk's raw content, in bytes.
     pub chunk_bytes: u64,
+    /// An archive of a recording, in bytes.
+    pub archive_bytes: u64,
     /// Actions in one batch.
     pub batch_actions: usize,
 }
@@ -93,6 +95,7 @@ impl Default for Limits {
             object_bytes: 16 << 20,
             package_bytes: 8 << 30,
             chunk_bytes: 8 << 30,
+            archive_bytes: 64 << 30,
             batch_actions: 100_000,
         }
     }

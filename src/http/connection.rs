@@ -26,7 +26,9 @@ use super::links::{Full, Link, Links, Wait};
 use super::request::Head;
 use super::socket;
 use super::waiting::{self, Waiting};
-use super::{App, HttpConfig, ROUTES, body, dispatch, guard, respond, router, upload};
+use super::{
+    App, HttpConfig, ROUTES, archives, body, dispatch, guard, recordings, respond, router, upload,
+};
 use crate::clock::{Clock as _, System, monotonic};
 use crate::engine::Handle;
 
@@ -141,6 +143,9 @@ fn app(
         uploads: upload::Places::new(config.upload_bytes_max),
         turns: Arc::new(Semaphore::new(config.requests_max)),
         heavy: Arc::new(Semaphore::new(1)),
+        counted: recordings::Counted::default(),
+        counts: Arc::new(Semaphore::new(1)),
+        carrying: archives::Carrying::default(),
         held: AtomicUsize::new(0),
         started_at: System.now(),
         started: monotonic(),

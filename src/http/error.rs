@@ -49,6 +49,9 @@ pub(super) enum Error {
     BadParameter { name: &'static str, expected: &'static str, found: String },
     #[error("the path names {what} {path}, but the body's object is {body}")]
     WrongId { what: &'static str, path: String, body: String },
+    /// Bytes that are no archive of a recording, or not that one.
+    #[error("the archive is damaged at byte {position}: {reason}")]
+    DamagedArchive { position: u64, reason: String },
     #[error("a batch has at most {limit} actions, this one has {found}")]
     BatchTooLarge { limit: usize, found: usize },
     #[error("missing chunks: {}; send them in a package, or one by one", .need.len())]
@@ -154,6 +157,7 @@ impl Error {
             Self::BadField { .. } => (S::BAD_REQUEST, "bad_field"),
             Self::BadParameter { .. } => (S::BAD_REQUEST, "bad_parameter"),
             Self::WrongId { .. } => (S::BAD_REQUEST, "wrong_id"),
+            Self::DamagedArchive { .. } => (S::BAD_REQUEST, "damaged_archive"),
             Self::Need { .. } => (S::NOT_FOUND, "missing_chunks"),
             Self::UnknownWorker(_) => (S::FAILED_DEPENDENCY, "unknown_worker"),
             Self::NoSuchWorker(_) => (S::NOT_FOUND, "unknown_worker"),

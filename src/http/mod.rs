@@ -4,6 +4,7 @@
 //! queries and give back a response or an `error::Error`; nothing here decides a rule.
 
 mod answers;
+mod archives;
 mod body;
 mod chunks;
 mod config;
@@ -17,6 +18,7 @@ mod feed;
 mod guard;
 mod health;
 mod history;
+mod imports;
 mod jobs_change;
 mod jobs_list;
 mod jobs_read;
@@ -28,6 +30,7 @@ mod negotiate;
 mod patience;
 mod payload;
 mod queues;
+mod recordings;
 mod replays;
 mod request;
 mod respond;
@@ -75,6 +78,12 @@ struct App {
     /// One at a time makes something large of a body or of the views: what is made takes several
     /// times the memory of what it is made of.
     heavy: Arc<Semaphore>,
+    /// What is in recordings that don't change any more.
+    counted: recordings::Counted,
+    /// One at a time reads a whole recording to count what is in it.
+    counts: Arc<Semaphore>,
+    /// Archives on their way in and out.
+    carrying: archives::Carrying,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,

@@ -17,7 +17,7 @@ use crate::replay::plan::Plan;
 use crate::replay::{self, script};
 use crate::views::ReplayRow;
 
-/// POST `/compute/record/{lsn}/replay`.
+/// POST `/compute/record/{id}/replay`.
 pub(super) async fn start(mut request: Request) -> Result<Response, Error> {
     let spelling = request.spelling()?;
     let recording = request.lsn()?;
@@ -94,12 +94,12 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     Ok(respond::true_at(respond::ok(spelling, &body), lsn))
 }
 
-/// GET `/compute/replays/{lsn}`.
+/// GET `/compute/replays/{id}`.
 pub(super) async fn get(request: Request) -> Result<Response, Error> {
     show(&request, Lsn::ZERO).await
 }
 
-/// DELETE `/compute/replays/{lsn}`: cancels its queue; what of it has not ended never will.
+/// DELETE `/compute/replays/{id}`: cancels its queue; what of it has not ended never will.
 pub(super) async fn cancel(request: Request) -> Result<Response, Error> {
     request.spelling()?;
     let row = find(&request)?.1;

@@ -53,10 +53,25 @@ pub(super) fn bytes(status: StatusCode, media: Media, body: impl Into<Bytes>) ->
 pub(super) fn stream(
     media: Media,
     length: Option<u64>,
+    pieces: mpsc::Receiver<Result<Bytes, std::io::Error>>,
+    share: Option<Share>,
+) -> Response {
+    stream_from(None, media, length, pieces, share)
+}
+
+/// The same when one piece is at hand.
+pub(super) fn stream_from(
+    first: Option<Bytes>,
+    media: Media,
+    length: Option<u64>,
     mut pieces: mpsc::Receiver<Result<Bytes, std::io::Error>>,
     share: Option<Share>,
 ) -> Response {
-    let body = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let mut first = first;
+    let body = futures_util::stream::poll_fn(move |context| match first.take() {
+        Some(first) => std::task::Poll::Ready(Some(Ok(first))),
+        None => pieces.poll_recv(context),
+    });
     let mut response = warp::reply::stream(body).into_response();
     if let Some(share) = share {
         response.extensions_mut().insert(share);
@@ -139,6 +154,7 @@ pub(super) fn with_details(body: Value, error: &Error) -> Value {
         Error::AllCancelled { job } | Error::JobCancelled { job } => {
             body.with("lsn", *job).with("state", JobState::Cancelled)
         }
+        Error::DamagedArchive { position, .. } => body.with("position", *position),
         Error::LogTrimmed { first } => body.with("first_lsn", *first),
         Error::LsnInFuture { newest, .. } => body.with("last_lsn", *newest),
         Error::ChunkGone { chunk } => body.with("chunk", *chunk),

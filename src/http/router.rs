@@ -8,8 +8,8 @@ use warp::reply::Response;
 use super::error::Error;
 use super::request::Request;
 use super::{
-    chunks, feed, health, jobs_change, jobs_list, jobs_read, jobs_submit, log, queues, replays,
-    sysinfo, workers,
+    archives, chunks, feed, health, imports, jobs_change, jobs_list, jobs_read, jobs_submit, log,
+    queues, recordings, replays, sysinfo, workers,
 };
 use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
 
@@ -35,8 +35,8 @@ pub struct Route {
     /// The method. GET rows answer HEAD too.
     pub method: Method,
     /// The path as the documentation spells it. `{worker}`, `{action}` and `{hash}` are 40 hex
-    /// digits, `{token}` is 24, `{lsn}` and `{queue}` are decimal numbers. `/apply` stands for
-    /// `/compute` everywhere.
+    /// digits, `{token}` is 24, `{lsn}`, `{id}` and `{queue}` are decimal numbers. `/apply` stands
+    /// for `/compute` everywhere.
     pub pattern: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
@@ -119,12 +119,19 @@ pub static ROUTES: &[Route] = routes! {
     POST "/compute/jobs/{lsn}/retract" jobs_change::retract: "pull back for another runner";
     POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
 
-    POST "/compute/record/{lsn}/replay" replays::start: "run a recording again and compare";
-    GET "/compute/replays" replays::list: "every replay";
-    GET "/compute/replays/{lsn}" replays::get: "what came of a replay so far";
-    DELETE "/compute/replays/{lsn}" replays::cancel: "end a replay";
-
     GET "/compute/log" log::read: "the log, one record a line";
+
+    GET "/compute/record" recordings::list: "every recording";
+    POST "/compute/record/start" recordings::start: "record from here on";
+    POST "/compute/record/stop" recordings::stop: "record no more";
+    POST "/compute/record/import" imports::import: "take in an archive";
+    GET "/compute/record/{id}" recordings::get: "what is in a recording";
+    DELETE "/compute/record/{id}" recordings::delete: "forget a recording";
+    GET "/compute/record/{id}/archive" archives::get: "a recording as one file";
+    POST "/compute/record/{id}/replay" replays::start: "run a recording again and compare";
+    GET "/compute/replays" replays::list: "every replay";
+    GET "/compute/replays/{id}" replays::get: "what came of a replay so far";
+    DELETE "/compute/replays/{id}" replays::cancel: "end a replay";
 
     GET "/compute/queues" queues::list as LoopbackPeer: "every queue";
     POST "/compute/queues" queues::create as LoopbackPeer: "make a queue for this machine";
@@ -290,7 +297,7 @@ fn compile(route: &'static Route) -> Vec<Segment> {
     segments
         .map(|segment| match segment {
             "{worker}" | "{action}" | "{hash}" => Segment::Hash,
-            "{lsn}" => Segment::Lsn,
+            "{lsn}" | "{id}" => Segment::Lsn,
             "{queue}" => Segment::Queue,
             "{token}" => Segment::Token,
             literal => Segment::Literal(literal),

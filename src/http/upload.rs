@@ -51,7 +51,7 @@ impl Pieces {
 /// of the pieces is also what a client that goes away looks like.
 pub(super) async fn pump<T: Send + 'static>(
     app: &App,
-    mut body: Body,
+    body: Body,
     limit: u64,
     consume: impl FnOnce(Pieces) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, OwnedSemaphorePermit), Error> {
@@ -60,11 +60,18 @@ pub(super) async fn pump<T: Send + 'static>(
         return Err(Error::NoRoom);
     }
     let turn = turn(app, body.length()).await?;
+    // Whoever gives up on the answer does not stop the thread at once, so the turn is its own.
+    relay(body, limit, move |pieces| consume(pieces).map(|result| (result, turn))).await
+}
+
+/// The same without a share of the memory for uploads, for what holds no more than a few pieces.
+pub(super) async fn relay<T: Send + 'static>(
+    mut body: Body,
+    limit: u64,
+    consume: impl FnOnce(Pieces) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
-    let consumer = tokio::task::spawn_blocking(move || {
-        // Whoever gives up on the answer does not stop the thread at once, so the turn is its own.
-        consume(Pieces { receiver }).map(|result| (result, turn))
-    });
+    let consumer = tokio::task::spawn_blocking(move || consume(Pieces { receiver }));
     let sent = send(&mut body, limit, pieces).await;
     let result = consumer.await.map_err(|_| Error::Internal("storing a body failed".into()))?;
     // The consumer's error says more when both failed, except when it only missed the rest.
@@ -96,15 +103,23 @@ async fn turn(app: &App, length: Option<u64>) -> Result<OwnedSemaphorePermit, Er
         u32::try_from(length >> 19).unwrap_or(u32::MAX).saturating_add(1).min(LARGE_MIB)
     });
     let places = if mib == 1 { &app.uploads.small } else { &app.uploads.any };
+    place(app, places, mib).await
+}
+
+/// Waits for so many places; clients that have stopped in the middle of a transfer make room.
+pub(super) async fn place(
+    app: &App,
+    places: &Arc<Semaphore>,
+    count: u32,
+) -> Result<OwnedSemaphorePermit, Error> {
     let until = tokio::time::Instant::now() + app.config.upload_wait;
-    let turn = places.clone().acquire_many_owned(mib);
+    let turn = places.clone().acquire_many_owned(count);
     let mut turn = std::pin::pin!(turn);
     loop {
         // Its own place in the line is kept all the while.
         match tokio::time::timeout(LOOK_EVERY, &mut turn).await {
             Ok(turn) => return turn.map_err(|_| Error::Busy),
             Err(_) if tokio::time::Instant::now() >= until => return Err(Error::Busy),
-            // Clients that have stopped in the middle make room.
             Err(_) => drop(app.links.give_way(Wait::Transfer)),
         }
     }

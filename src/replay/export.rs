@@ -10,7 +10,7 @@ use super::references::{self, ChunkSet, OBJECT_BYTES_MAX, REFERRED};
 use super::selection::{Hints, Range, Selector};
 use super::source::{Error, Imported, in_store, live};
 use crate::chunks::Store;
-use crate::domain::{ChunkId, Lsn, Record};
+use crate::domain::{ChunkId, Lsn, Record, WorkerId};
 use crate::eventlog::{LogReader, codec};
 
 /// Values that are handed to the thread that decodes them at once.
@@ -39,7 +39,7 @@ pub fn live(
     out: impl Write,
 ) -> Result<Size, Error> {
     let mut encoder = Encoder::new(out, &live::head(log, range)?)?;
-    let Found { context, mut chunks, jobs } =
+    let Found { context, mut chunks, jobs, .. } =
         find(log, range, hints, &mut |value| Ok(encoder.log(value)?))?;
     for lsn in context {
         let value = log.scan_values(lsn, lsn).next().transpose()?;
@@ -79,21 +79,22 @@ pub fn imported(store: &Store, skeleton: &ChunkId, out: impl Write) -> Result<()
     finish(encoder)
 }
 
-/// What the archive of a recording of this instance would hold. Jobs may still be open.
+/// What the archive of a recording of this instance would hold, and whose jobs these are in the
+/// order of their first. Jobs may still be open.
 pub fn measure(
     log: &dyn LogReader,
     store: &Store,
     range: Range,
     hints: &dyn Hints,
-) -> Result<Size, Error> {
-    let Found { mut chunks, jobs, .. } = find(log, range, hints, &mut |_| Ok(()))?;
+) -> Result<(Size, Vec<WorkerId>), Error> {
+    let Found { mut chunks, jobs, workers, .. } = find(log, range, hints, &mut |_| Ok(()))?;
     follow(store, &mut chunks)?;
     let mut size = Size { jobs, ..Size::default() };
     for (chunk, _) in chunks.sort() {
         size.chunks += 1;
         size.bytes += store.len(chunk).unwrap_or(0);
     }
-    Ok(size)
+    Ok((size, workers))
 }
 
 /// What the records of a recording tell.
@@ -101,6 +102,7 @@ struct Found {
     context: Vec<Lsn>,
     chunks: ChunkSet,
     jobs: u64,
+    workers: Vec<WorkerId>,
 }
 
 /// Reads the records; each value of the range also goes to `each`. Another thread decodes them
@@ -148,7 +150,8 @@ fn find(
     }
     let (recorded, context) =
         selector.finish(log, hints, &mut |record| references::note(&mut chunks, record))?;
-    Ok(Found { context, chunks, jobs: recorded.jobs().len() as u64 })
+    let (jobs, workers) = (recorded.jobs().len() as u64, recorded.workers().to_vec());
+    Ok(Found { context, chunks, jobs, workers })
 }
 
 fn decode(

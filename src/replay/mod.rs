@@ -2,10 +2,12 @@
 
 pub mod archive;
 pub mod compare;
+pub mod contents;
 pub mod driver;
 pub mod export;
 mod flagged;
 mod follow;
+pub mod import;
 mod judge;
 pub mod plan;
 pub mod recorded;

@@ -10,6 +10,7 @@ mod lists;
 mod memory;
 mod probes;
 mod queues;
+mod recordings;
 #[path = "../support/service.rs"]
 mod service;
 mod special;
@@ -153,6 +154,7 @@ fn walk(visits: &Visits, service: &Service, world: &World, half: Half) {
             lists::all(&client, world, base);
         }
         queues::all(&client, world);
+        recordings::all(&client, world);
         client.trace()
     });
     for (json, binary) in traces[0].iter().zip(&traces[1]) {

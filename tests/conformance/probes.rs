@@ -15,6 +15,7 @@ pub(crate) fn all(client: &Client<'_>, world: &World) {
             Gives::Text => text(client, row),
             Gives::Bytes => bytes(client, world, row),
             Gives::Lines => lines(client, world, row),
+            Gives::Archive => archive(client, world, row),
         }
         client.visits.note_negotiated(client.half, client.mode, index);
         if row.gives != Gives::Text {
@@ -147,6 +148,17 @@ fn lines(client: &Client<'_>, world: &World, row: &Row) {
     client.call("HEAD", &target).accept(JSON).send().expect(200);
 }
 
+fn archive(client: &Client<'_>, world: &World, row: &Row) {
+    let target = world.target(row);
+    for accept in ["", "*/*", OCTETS, "application/json;q=0.1, application/octet-stream"] {
+        let reply = client.call("GET", &target).accept(accept).send().expect(200);
+        assert_eq!((reply.media(), &reply.body), (OCTETS, &world.archive), "Accept: {accept}");
+        let other = client.call("GET", &alias(&target)).accept(accept).send().expect(200);
+        assert_eq!(other.body, reply.body);
+    }
+    client.call("HEAD", &target).accept(OCTETS).send().expect(200);
+}
+
 /// Bodies of other types, too large, or not what their type says.
 fn bodies(client: &Client<'_>, world: &World, row: &Row) {
     let target = world.target(row);
@@ -184,6 +196,12 @@ fn bodies(client: &Client<'_>, world: &World, row: &Row) {
         assert!(told.contains(|c: char| c.is_ascii_digit()), "where is it wrong? {told}");
         call().send().refused(400, "malformed_body");
     }
+    if row.takes == Takes::Archive {
+        let announced = call().header("content-type", OCTETS).announcing(65 * gib);
+        announced.send().refused(413, "body_too_large");
+        let object = call().bytes(client.mode.media(), "{}").send();
+        object.refused(415, "unsupported_media_type");
+    }
     if matches!(row.takes, Takes::Content | Takes::ChunksOrContent) {
         let announced = call().header("content-type", OCTETS).announcing(9 * gib);
         announced.send().refused(413, "body_too_large");
@@ -193,8 +211,7 @@ fn bodies(client: &Client<'_>, world: &World, row: &Row) {
 
 /// Pages of somebody else's, and names that lead here.
 fn strangers(client: &Client<'_>, world: &World, row: &Row) {
-    let plain = !matches!(row.gives, Gives::Bytes | Gives::Lines);
-    let accept = if plain { client.mode.media() } else { "*/*" };
+    let accept = if row.gives.is_plain() { "*/*" } else { client.mode.media() };
     let asked = || carrying(client, row, world.still(row)).accept(accept);
     let status = world.still(row).status;
     let port = client.address.port();

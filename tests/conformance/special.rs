@@ -93,9 +93,7 @@ fn needs_token(client: &Client<'_>, world: &World) {
     for row in ROWS.iter() {
         for value in shown {
             let call = carrying(client, row, world.still(row)).header("authorization", value);
-            let plain =
-                matches!(row.gives, crate::table::Gives::Bytes | crate::table::Gives::Lines);
-            let accept = if plain { "*/*" } else { client.mode.media() };
+            let accept = if row.gives.is_plain() { "*/*" } else { client.mode.media() };
             let reply = call.accept(accept).send();
             if matches!(row.who, Who::Open | Who::QueueToken) {
                 reply.expect(world.still(row).status);
@@ -112,8 +110,7 @@ fn with_the_token(client: &Client<'_>, world: &World) {
     for row in ROWS.iter() {
         let request = world.still(row);
         let status = request.status;
-        let plain = matches!(row.gives, crate::table::Gives::Bytes | crate::table::Gives::Lines);
-        let accept = if plain { "*/*" } else { client.mode.media() };
+        let accept = if row.gives.is_plain() { "*/*" } else { client.mode.media() };
         carrying(client, row, request).accept(accept).send().expect(status);
     }
 }
@@ -142,9 +139,7 @@ fn from_elsewhere(visits: &Visits, data: &Path, world: &World, half: Half) {
         let address = SocketAddr::new(ip, here.address.port());
         let there = Client::new(visits, &format!("http://{address}"), half, mode);
         for row in ROWS.iter() {
-            let plain =
-                matches!(row.gives, crate::table::Gives::Bytes | crate::table::Gives::Lines);
-            let accept = if plain { "*/*" } else { mode.media() };
+            let accept = if row.gives.is_plain() { "*/*" } else { mode.media() };
             for header in ["x-forwarded-for", "forwarded", "x-real-ip"] {
                 let call = carrying(&there, row, world.still(row)).accept(accept);
                 let reply = call.header(header, "127.0.0.1").send();

@@ -29,6 +29,8 @@ pub(crate) enum Takes {
     ChunksOrContent,
     /// A chunk's content.
     Content,
+    /// An archive of a recording.
+    Archive,
 }
 
 /// What an answer is made of.
@@ -44,6 +46,15 @@ pub(crate) enum Gives {
     Bytes,
     /// One object of JSON a line.
     Lines,
+    /// An archive of a recording.
+    Archive,
+}
+
+impl Gives {
+    /// Whether it is no object.
+    pub(crate) const fn is_plain(self) -> bool {
+        matches!(self, Self::Bytes | Self::Lines | Self::Archive)
+    }
 }
 
 /// One row.
@@ -111,6 +122,21 @@ const WITHOUT_QUEUES: &[Line] = {
     ]
 };
 
+const RECORDINGS: &[Line] = {
+    use Gives::Object;
+    use Takes::{Fields, Nothing};
+    let archive = Gives::Archive;
+    &[
+        ("GET", "", Nothing, Object, "200 400", "after limit"),
+        ("POST", "/start", Fields, Object, "200 409 503 507", ""),
+        ("POST", "/stop", Nothing, Object, "200 409 503", ""),
+        ("POST", "/import", Takes::Archive, Object, "200 503 507", ""),
+        ("GET", "/{id}", Nothing, Object, "200 404", ""),
+        ("DELETE", "/{id}", Nothing, Object, "200 404 409 503", ""),
+        ("GET", "/{id}/archive", Nothing, archive, "200 400 404 409", "wait"),
+    ]
+};
+
 const QUEUES: &[Line] = {
     use Gives::Object;
     use Takes::{Fields, Nothing};
@@ -118,10 +144,10 @@ const QUEUES: &[Line] = {
         ("GET", "/compute/queues", Nothing, Object, "200 400", "after limit"),
         ("POST", "/compute/queues", Fields, Object, "200 503", ""),
         ("POST", "/compute/queues/remote", Fields, Object, "200 503", ""),
-        ("POST", "/compute/record/{lsn}/replay", Fields, Object, "200 400 404 409 503", ""),
+        ("POST", "/compute/record/{id}/replay", Fields, Object, "200 400 404 409 503", ""),
         ("GET", "/compute/replays", Nothing, Object, "200", ""),
-        ("GET", "/compute/replays/{lsn}", Nothing, Object, "200 404", ""),
-        ("DELETE", "/compute/replays/{lsn}", Nothing, Object, "200 404 503", ""),
+        ("GET", "/compute/replays/{id}", Nothing, Object, "200 404", ""),
+        ("DELETE", "/compute/replays/{id}", Nothing, Object, "200 404 503", ""),
     ]
 };
 
@@ -180,6 +206,7 @@ fn rows() -> Vec<Row> {
     }
     let feed = ("GET", "/compute/jobs/completed", Takes::Nothing, Gives::Object, "200 400", FEED);
     rows.push(row(&feed, "", Who::Token));
+    rows.extend(RECORDINGS.iter().map(|line| row(line, "/compute/record", Who::Token)));
     for line in QUEUES {
         let remote = line.1.ends_with("/remote");
         rows.push(row(line, "", if remote { Who::Token } else { Who::Loopback }));
@@ -272,7 +299,7 @@ fn fits(pattern: &str, path: &str) -> bool {
         && pattern.iter().zip(path).all(|(wanted, text)| match *wanted {
             "{worker}" | "{action}" | "{hash}" => hex(text, 40),
             "{token}" => hex(text, 24),
-            "{lsn}" | "{queue}" => {
+            "{lsn}" | "{id}" | "{queue}" => {
                 (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
             }
             word => word == text,

@@ -45,6 +45,11 @@ impl Base {
 pub(crate) struct World {
     workers: Vec<(Temper, Worker)>,
     pub(crate) bases: Vec<Base>,
+    /// A recording that is complete, and one that waits for a job for ever.
+    pub(crate) recorded: u64,
+    pub(crate) settling: u64,
+    /// The complete one as a file.
+    pub(crate) archive: Vec<u8>,
 }
 
 impl World {
@@ -56,7 +61,13 @@ impl World {
             let post = client.call("POST", "/compute/workers").bytes(PKG, worker.package());
             assert_eq!(post.send().expect(200).value(), json!({ "worker": worker.id() }));
         }
-        let mut world = Self { workers: workers.to_vec(), bases: Vec::new() };
+        let mut world = Self {
+            workers: workers.to_vec(),
+            bases: Vec::new(),
+            recorded: 0,
+            settling: 0,
+            archive: Vec::new(),
+        };
         let over = [(); 2].map(|()| new_queue(client, &json!({})));
         for queue in &over {
             client.delete(&queue.by_token).expect(200);
@@ -66,7 +77,24 @@ impl World {
         world.add(client, "/compute".into(), None, "/compute".into());
         world.add(client, numbered.by_number, Some(numbered.id), over.by_number);
         world.add(client, named.by_token, Some(named.id), over_too.by_token);
+        world.record(client);
         world
+    }
+
+    fn record(&mut self, client: &Client<'_>) {
+        let recording = |temper: Temper| {
+            client.push("/compute/record/start").expect(200);
+            let action = self.worker(temper).action(client.visits.number());
+            let job = client.post("/compute/jobs", &action).expect(200).value();
+            let stopped = client.push("/compute/record/stop").expect(200).value();
+            (job["lsn"].as_u64().unwrap(), stopped["recording"].as_u64().unwrap())
+        };
+        let (job, recorded) = recording(Temper::Quick);
+        let (_, settling) = recording(Temper::Foreign);
+        until(client, &self.bases[0], job, "completed");
+        let archive = client.get_as(OCTETS, &format!("/compute/record/{recorded}/archive"));
+        (self.recorded, self.settling) = (recorded, settling);
+        self.archive = archive.expect(200).body;
     }
 
     fn add(&mut self, client: &Client<'_>, prefix: String, queue: Option<u64>, over: String) {
@@ -135,6 +163,12 @@ impl World {
             ("POST", "/compute/queues" | "/compute/queues/remote") => {
                 request(400, fields(json!({ "name": 7 })))
             }
+            ("POST", "/compute/record/start") => request(400, fields(json!({ "name": 7 }))),
+            ("POST", "/compute/record/stop") => request(409, none),
+            ("POST", "/compute/record/import") => request(400, Payload::Bytes(vec![7; 40])),
+            ("DELETE", "/compute/record/{id}") => {
+                Request { target: "/compute/record/1".into(), ..request(404, none) }
+            }
             ("DELETE", "") => Request { target: base.over.clone(), ..request(200, none) },
             ("POST", "/drain") => {
                 Request { target: format!("{}/drain", base.over), ..request(409, none) }
@@ -159,7 +193,9 @@ impl World {
         match (row.method, rest.as_str()) {
             ("POST", "/jobs" | "/jobs/{worker}") => request(Payload::Object(quick.action(0))),
             ("POST", "/compute/chunks") => request(Payload::Bytes(self.chunk().1.to_vec())),
-            ("POST", "/compute/queues" | "/compute/queues/remote") => request(Payload::None),
+            ("POST", "/compute/queues" | "/compute/queues/remote")
+            | ("POST", "/compute/record/start") => request(Payload::None),
+            ("POST", "/compute/record/import") => request(Payload::Bytes(self.archive.clone())),
             ("POST", "/jobs/{lsn}/priority") => {
                 on_open("/priority", fields(json!({ "priority": 1 })))
             }
@@ -183,6 +219,7 @@ impl World {
             .replace("{action}", &base.action)
             .replace("{hash}", &self.chunk().0.to_string())
             .replace("{lsn}", &base.completed.to_string())
+            .replace("{id}", &self.recorded.to_string())
             .replace("{queue}", name)
             .replace("{token}", name)
     }

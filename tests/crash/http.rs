@@ -68,6 +68,11 @@ impl Http {
         self.send(Method::PUT, &path, "application/octet-stream", bytes)
     }
 
+    #[allow(dead_code, reason = "shared by several test programs")]
+    pub(crate) fn import(&self, archive: Vec<u8>) -> Result<Reply, Unknown> {
+        self.send(Method::POST, "/compute/record/import", "application/octet-stream", archive)
+    }
+
     /// GET of JSON that must be there.
     #[track_caller]
     pub(crate) fn json(&self, path: &str) -> Value {

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod archives;
 mod chunks;
 mod client;
 mod edge;
@@ -20,6 +21,7 @@ mod pauses;
 mod queue_jobs;
 mod queues;
 mod races;
+mod recordings;
 mod server;
 mod submit;
 mod workers;

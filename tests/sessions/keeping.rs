@@ -11,9 +11,9 @@ use crate::workers::{Temper, Worker, content};
 use crate::{ended, eventually, feed, submit};
 
 /// Collect as often as possible, and promise nothing about what nobody refers to.
-const EAGER: [&str; 4] = ["--chunk-collection", "50ms", "--chunk-grace", "0s"];
+pub(crate) const EAGER: [&str; 4] = ["--chunk-collection", "50ms", "--chunk-grace", "0s"];
 
-fn has(http: &Http, chunk: &str) -> bool {
+pub(crate) fn has(http: &Http, chunk: &str) -> bool {
     match http.get(&format!("/compute/chunks/{chunk}")).unwrap().status {
         200 => true,
         404 => false,
@@ -21,14 +21,14 @@ fn has(http: &Http, chunk: &str) -> bool {
     }
 }
 
-fn upload(http: &Http, bytes: &[u8]) -> String {
+pub(crate) fn upload(http: &Http, bytes: &[u8]) -> String {
     let id = ChunkId::of(bytes).to_string();
     let reply = http.put_chunk(&id, bytes.to_vec()).unwrap();
     assert!(matches!(reply.status, 200 | 201), "{reply:?}");
     id
 }
 
-fn gone(http: &Http, chunk: &str) {
+pub(crate) fn gone(http: &Http, chunk: &str) {
     eventually("the chunk is collected", || (!has(http, chunk)).then_some(()));
 }
 

@@ -11,6 +11,7 @@ mod once;
 #[path = "../crash/processes.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod processes;
+mod recordings;
 #[path = "../support/service.rs"]
 mod service;
 #[path = "../crash/workers.rs"]

@@ -15,6 +15,8 @@ use super::{Failed, Round};
 use crate::chunks;
 use crate::clock::monotonic;
 use crate::domain::{ChunkId, Event, Lsn, ObjectRef, Record};
+use crate::replay::archive;
+use crate::replay::source::{self, Imported};
 use crate::views::Held;
 use crate::wire::cb::Object;
 use crate::wire::references::{self, Kind, Reference};
@@ -56,6 +58,8 @@ enum Needed {
     Chunk(ChunkId),
     /// The attempts of an execution that a rescheduled job left behind, from their last record.
     Attempts(Lsn),
+    /// The chunks of an imported recording, by its skeleton.
+    Skeleton(ChunkId),
 }
 
 impl Round {
@@ -75,6 +79,7 @@ impl Round {
                         self.mark_object(&mut marks, &mut read, kind, object)?;
                     }
                     Needed::Attempts(last) => self.mark_attempts(&mut marks, &mut read, last)?,
+                    Needed::Skeleton(skeleton) => self.mark_imported(&mut marks, skeleton)?,
                 }
             }
             Ok(())
@@ -144,6 +149,23 @@ impl Round {
         Ok(())
     }
 
+    fn mark_imported(&self, marks: &mut Marks, skeleton: ChunkId) -> Result<(), Failed> {
+        marks.add(skeleton);
+        let mut mark = || {
+            let imported = Imported::open(self.store.clone(), &skeleton)?;
+            for entry in imported.skeleton().chunks() {
+                marks.add(entry?.chunk);
+            }
+            Ok(())
+        };
+        match mark() {
+            // Missing or damaged, which no mark can mend: nobody can say what it names.
+            Err(_) if !self.store.contains(&skeleton) => Ok(()),
+            Err(source::Error::Archive(archive::Error::Refused { .. })) => Ok(()),
+            marked => Ok(marked?),
+        }
+    }
+
     /// A held chunk; none when it is missing or damaged, which no mark can mend.
     fn load(&self, chunk: &ChunkId) -> Result<Option<Vec<u8>>, Failed> {
         let mut bytes = Vec::new();
@@ -177,7 +199,7 @@ impl Round {
                 match needed {
                     Needed::Chunk(chunk) => marks.add(chunk),
                     Needed::Object(kind, object) => self.mark_object(marks, read, kind, object)?,
-                    Needed::Attempts(_) => {}
+                    Needed::Attempts(_) | Needed::Skeleton(_) => {}
                 }
             }
         }
@@ -211,6 +233,9 @@ fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
             if held.replays().iter().any(|replay| replay.replay == lsn) =>
         {
             vec![Needed::Chunk(plan)]
+        }
+        Event::RecordingImported { archive, .. } if held.recording(lsn).is_some() => {
+            vec![Needed::Skeleton(archive.skeleton)]
         }
         _ => Vec::new(),
     }

@@ -89,6 +89,8 @@ enum Failed {
     Log(#[from] crate::eventlog::Error),
     #[error("cannot use the chunk store")]
     Chunks(#[from] chunks::Error),
+    #[error("cannot read a recording")]
+    Recording(#[from] crate::replay::source::Error),
     #[error("the service stops")]
     Stopping,
 }
