@@ -78,7 +78,7 @@ fn check(world: &World, recording: Lsn) {
     assert_eq!((summary.head.start, summary.head.stop), (range.start, range.stop));
     assert_eq!(summary.file_bytes, bytes.len() as u64);
     let size = export::measure(&*world.reader(), &world.store, range, &world.published.views);
-    let size = size.unwrap();
+    let (size, _) = size.unwrap();
     assert_eq!((summary.jobs, summary.chunks, summary.bytes), (size.jobs, size.chunks, size.bytes));
 
     let file = Archive::open(Mutex::new(Cursor::new(bytes.clone()))).unwrap();
