@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::world::{Step, World, steps};
 
 /// An archive that is read and written again, entry by entry.
-fn rewritten(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn rewritten(bytes: &[u8]) -> Vec<u8> {
     let mut reader = Reader::open(bytes).unwrap();
     let mut encoder = Encoder::new(Vec::new(), reader.head()).unwrap();
     while let Some(item) = reader.advance().unwrap() {

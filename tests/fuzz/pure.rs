@@ -6,5 +6,6 @@
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
 pub mod eventlog;
+pub mod replay;
 #[path = "../../src/wire/mod.rs"]
 pub mod wire;

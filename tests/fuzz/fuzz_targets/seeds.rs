@@ -70,7 +70,16 @@ fn write() -> std::io::Result<()> {
     save("json_action", vec![ACTION.into(), batches.into_bytes()])?;
     save("compressed_buffer", buffers().iter().map(|buffer| in_pieces(buffer)).collect())?;
     save("package", packages(&action).iter().map(|message| in_pieces(message)).collect())?;
-    save("record_codec", records())
+    save("record_codec", records())?;
+    save("archive", vec![archive()])
+}
+
+/// The example of the documentation.
+fn archive() -> Vec<u8> {
+    let format = include_str!("../../../docs/format.md");
+    let block = format.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next());
+    let digits: String = block.expect("an example").split_whitespace().collect();
+    hex::decode(digits).expect("hex")
 }
 
 fn save(target: &str, seeds: Vec<Vec<u8>>) -> std::io::Result<()> {
