@@ -16,7 +16,7 @@ use super::script::Script;
 use super::{Error, script};
 use crate::chunks::Store;
 use crate::clock::monotonic;
-use crate::domain::{Cause, Command, Lsn, NewJob, Rejection, ReplayFailure, Verdicts};
+use crate::domain::{Cause, Command, Lsn, NewJob, QueueState, Rejection, ReplayFailure, Verdicts};
 use crate::engine::{self, Handle, Status};
 use crate::eventlog::LogReader;
 use crate::views::ReplayRow;
@@ -154,6 +154,7 @@ impl Driver {
         loop {
             // Before anything is submitted, so that what was submitted before a restart counts.
             self.follow().await?;
+            self.look();
             if self.stopped.is_none() {
                 self.submit().await?;
                 self.follow().await?;
@@ -171,6 +172,16 @@ impl Driver {
                 return Ok(());
             }
             self.wait().await?;
+        }
+    }
+
+    /// Somebody may have ended its queue while nothing is due, which no submission would tell.
+    fn look(&mut self) {
+        let queue = self.replay.queue;
+        let state = self.handle.read(|published| published.views.queue_state(queue));
+        if self.stopped.is_none() && state != Some(QueueState::Active) {
+            let state = state.map_or_else(|| "forgotten".to_owned(), |state| state.to_string());
+            self.stopped = Some(format!("its queue {queue} is {state}"));
         }
     }
 

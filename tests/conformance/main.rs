@@ -64,6 +64,8 @@ const UNSEEN: &[&str] = &[
     "job_is_submitting",
     "starting",
     // No route asks for what they refuse, or nothing gets there in a test's time.
+    "replay_over",
+    "replay_position",
     "chunk_gone",
     "log_trimmed",
     "queue_holds_results",

@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::bodies::Body;
+use crate::bodies::Temper;
 use crate::client::{Client, OCTETS};
-use crate::world::World;
+use crate::world::{World, new_replay, until_replayed};
 
 /// Walks the rows of recordings.
 pub(crate) fn all(client: &Client<'_>, world: &World) {
     lived(client, world);
     listed(client, world);
     carried(client, world);
+    replayed(client, world);
 }
 
 fn path(recording: &Value) -> String {
@@ -42,7 +44,7 @@ fn lived(client: &Client<'_>, world: &World) {
     let long = Body::plain(json!({ "name": "n".repeat(257) }));
     assert_eq!(client.post("/compute/record/start", &long).refused(400, "too_long")["limit"], 256);
     let shown = client.get(&path(&json!(world.settling))).expect(200).value();
-    assert_eq!((&shown["state"], &shown["open_jobs"]), (&json!("settling"), &json!(1)));
+    assert_eq!((&shown["state"], &shown["open_jobs"]), (&json!("settling"), &json!(2)));
 }
 
 fn listed(client: &Client<'_>, world: &World) {
@@ -70,7 +72,7 @@ fn carried(client: &Client<'_>, world: &World) {
         assert_eq!(archive(world.recorded, query).expect(200).body, world.archive);
     }
     let refused = archive(world.settling, "?wait=0").refused(409, "recording_open");
-    assert_eq!((&refused["recording"], &refused["open_jobs"]), (&json!(world.settling), &json!(1)));
+    assert_eq!((&refused["recording"], &refused["open_jobs"]), (&json!(world.settling), &json!(2)));
     archive(world.settling, "?wait=0.01").refused(409, "recording_open");
     archive(world.recorded, "?wait=x").refused(400, "bad_parameter");
     archive(1, "").refused(404, "unknown_recording");
@@ -90,4 +92,48 @@ fn carried(client: &Client<'_>, world: &World) {
     let refused = import(half).send().refused(400, "damaged_archive");
     assert!(refused["position"].as_u64().unwrap() <= world.archive.len() as u64 / 2);
     client.delete(&path(&json!(taken))).expect(200);
+}
+
+/// Run again, to the end and not.
+fn replayed(client: &Client<'_>, world: &World) {
+    let shown = client.untraced(|| {
+        let replay = new_replay(client, world.recorded, json!({ "repeat": 1 }));
+        until_replayed(client, replay)
+    });
+    assert_eq!((&shown["matched"], &shown["total"]), (&json!(2), &json!(2)), "{shown}");
+    for list in ["mismatched", "failed", "newly_passing"] {
+        assert_eq!(shown[list], json!([]), "{list}");
+    }
+    let over = format!("/compute/replays/{}", shown["replay"]);
+    assert_eq!(client.get(&over).expect(200).value()["state"], "done");
+    client.delete(&over).expect(200);
+    let list = client.get("/compute/replays").expect(200).value();
+    let list = list["replays"].as_array().unwrap().clone();
+    assert!(list.iter().any(|replay| replay["replay"] == json!(world.replayed)));
+
+    let running = new_replay(client, world.recorded, json!({ "speed": 1e-9 }));
+    let running = client.call("GET", &format!("/compute/replays/{running}")).send().expect(200);
+    let running = running.value();
+    let recording = path(&json!(world.recorded));
+    let refused = client.delete(&recording).refused(409, "recording_in_use");
+    assert_eq!(refused["recording"], json!(world.recorded));
+    let jobs = format!("/compute/queues/{}/jobs", running["queue"]);
+    let action = world.worker(Temper::Quick).action(client.visits.number());
+    client.post(&jobs, &action).refused(409, "queue_of_replay");
+    let ended = client.delete(&format!("/compute/replays/{}", running["replay"])).expect(200);
+    assert_eq!(ended.value()["recording"], json!(world.recorded));
+    client.untraced(|| until_replayed(client, running["replay"].as_u64().unwrap()));
+
+    for (method, below) in [("GET", ""), ("DELETE", "")] {
+        let target = format!("/compute/replays/1{below}");
+        client.call(method, &target).send().refused(404, "unknown_replay");
+    }
+    let again = |id: u64, plan: Value| {
+        client.post(&format!("/compute/record/{id}/replay"), &Body::plain(plan))
+    };
+    again(1, json!({})).refused(404, "unknown_recording");
+    again(world.settling, json!({})).refused(409, "recording_open");
+    for wrong in [json!({ "speed": 0 }), json!({ "only": true }), json!({ "stride": "x" })] {
+        again(world.recorded, wrong).refused(400, "bad_field");
+    }
 }

@@ -134,6 +134,17 @@ const RECORDINGS: &[Line] = {
         ("GET", "/{id}", Nothing, Object, "200 404", ""),
         ("DELETE", "/{id}", Nothing, Object, "200 404 409 503", ""),
         ("GET", "/{id}/archive", Nothing, archive, "200 400 404 409", "wait"),
+        ("POST", "/{id}/replay", Fields, Object, "200 404 409 503 507", ""),
+    ]
+};
+
+const REPLAYS: &[Line] = {
+    use Gives::Object;
+    use Takes::Nothing;
+    &[
+        ("GET", "", Nothing, Object, "200", ""),
+        ("GET", "/{id}", Nothing, Object, "200 404", ""),
+        ("DELETE", "/{id}", Nothing, Object, "200 404 503", ""),
     ]
 };
 
@@ -144,10 +155,6 @@ const QUEUES: &[Line] = {
         ("GET", "/compute/queues", Nothing, Object, "200 400", "after limit"),
         ("POST", "/compute/queues", Fields, Object, "200 503", ""),
         ("POST", "/compute/queues/remote", Fields, Object, "200 503", ""),
-        ("POST", "/compute/record/{id}/replay", Fields, Object, "200 400 404 409 503", ""),
-        ("GET", "/compute/replays", Nothing, Object, "200", ""),
-        ("GET", "/compute/replays/{id}", Nothing, Object, "200 404", ""),
-        ("DELETE", "/compute/replays/{id}", Nothing, Object, "200 404 503", ""),
     ]
 };
 
@@ -207,6 +214,7 @@ fn rows() -> Vec<Row> {
     let feed = ("GET", "/compute/jobs/completed", Takes::Nothing, Gives::Object, "200 400", FEED);
     rows.push(row(&feed, "", Who::Token));
     rows.extend(RECORDINGS.iter().map(|line| row(line, "/compute/record", Who::Token)));
+    rows.extend(REPLAYS.iter().map(|line| row(line, "/compute/replays", Who::Token)));
     for line in QUEUES {
         let remote = line.1.ends_with("/remote");
         rows.push(row(line, "", if remote { Who::Token } else { Who::Loopback }));

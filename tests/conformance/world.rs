@@ -45,9 +45,12 @@ impl Base {
 pub(crate) struct World {
     workers: Vec<(Temper, Worker)>,
     pub(crate) bases: Vec<Base>,
-    /// A recording that is complete, and one that waits for a job for ever.
+    /// A recording of two jobs that is complete, and one that waits for a job for ever.
     pub(crate) recorded: u64,
     pub(crate) settling: u64,
+    /// A replay that is over, and one whose jobs wait for ever.
+    pub(crate) replayed: u64,
+    pub(crate) replaying: u64,
     /// The complete one as a file.
     pub(crate) archive: Vec<u8>,
 }
@@ -66,6 +69,8 @@ impl World {
             bases: Vec::new(),
             recorded: 0,
             settling: 0,
+            replayed: 0,
+            replaying: 0,
             archive: Vec::new(),
         };
         let over = [(); 2].map(|()| new_queue(client, &json!({})));
@@ -84,10 +89,14 @@ impl World {
     fn record(&mut self, client: &Client<'_>) {
         let recording = |temper: Temper| {
             client.push("/compute/record/start").expect(200);
-            let action = self.worker(temper).action(client.visits.number());
-            let job = client.post("/compute/jobs", &action).expect(200).value();
+            let submit = || {
+                let action = self.worker(temper).action(client.visits.number());
+                let job = client.post("/compute/jobs", &action).expect(200).value();
+                job["lsn"].as_u64().unwrap()
+            };
+            let job = [submit(), submit()][1];
             let stopped = client.push("/compute/record/stop").expect(200).value();
-            (job["lsn"].as_u64().unwrap(), stopped["recording"].as_u64().unwrap())
+            (job, stopped["recording"].as_u64().unwrap())
         };
         let (job, recorded) = recording(Temper::Quick);
         let (_, settling) = recording(Temper::Foreign);
@@ -95,6 +104,14 @@ impl World {
         let archive = client.get_as(OCTETS, &format!("/compute/record/{recorded}/archive"));
         (self.recorded, self.settling) = (recorded, settling);
         self.archive = archive.expect(200).body;
+        self.replayed = new_replay(client, recorded, json!({}));
+        let elsewhere = json!({
+            "worker_map": {
+                (self.worker(Temper::Quick).id()): self.worker(Temper::Foreign).id(),
+            },
+        });
+        self.replaying = new_replay(client, recorded, elsewhere);
+        until_replayed(client, self.replayed);
     }
 
     fn add(&mut self, client: &Client<'_>, prefix: String, queue: Option<u64>, over: String) {
@@ -166,6 +183,10 @@ impl World {
             ("POST", "/compute/record/start") => request(400, fields(json!({ "name": 7 }))),
             ("POST", "/compute/record/stop") => request(409, none),
             ("POST", "/compute/record/import") => request(400, Payload::Bytes(vec![7; 40])),
+            ("POST", "/compute/record/{id}/replay") => {
+                request(400, fields(json!({ "offset": "x" })))
+            }
+            ("DELETE", "/compute/replays/{id}") => request(200, none),
             ("DELETE", "/compute/record/{id}") => {
                 Request { target: "/compute/record/1".into(), ..request(404, none) }
             }
@@ -194,7 +215,13 @@ impl World {
             ("POST", "/jobs" | "/jobs/{worker}") => request(Payload::Object(quick.action(0))),
             ("POST", "/compute/chunks") => request(Payload::Bytes(self.chunk().1.to_vec())),
             ("POST", "/compute/queues" | "/compute/queues/remote")
-            | ("POST", "/compute/record/start") => request(Payload::None),
+            | ("POST", "/compute/record/start" | "/compute/record/{id}/replay") => {
+                request(Payload::None)
+            }
+            ("DELETE", "/compute/replays/{id}") => {
+                let target = format!("/compute/replays/{}", self.replaying);
+                Request { target, status: 200, body: Payload::None }
+            }
             ("POST", "/compute/record/import") => request(Payload::Bytes(self.archive.clone())),
             ("POST", "/jobs/{lsn}/priority") => {
                 on_open("/priority", fields(json!({ "priority": 1 })))
@@ -219,6 +246,7 @@ impl World {
             .replace("{action}", &base.action)
             .replace("{hash}", &self.chunk().0.to_string())
             .replace("{lsn}", &base.completed.to_string())
+            .replace("/replays/{id}", &format!("/replays/{}", self.replayed))
             .replace("{id}", &self.recorded.to_string())
             .replace("{queue}", name)
             .replace("{token}", name)
@@ -277,6 +305,31 @@ pub(crate) fn new_queue(client: &Client<'_>, settings: &Value) -> Queue {
     let by_number = format!("/compute/queues/{id}");
     let by_token = format!("/compute/queues/{token}");
     Queue { id, by_number, by_token }
+}
+
+/// Runs a recording again.
+#[track_caller]
+pub(crate) fn new_replay(client: &Client<'_>, recording: u64, plan: Value) -> u64 {
+    let target = format!("/compute/record/{recording}/replay");
+    let started = client.post(&target, &Body::plain(plan)).expect(200).value();
+    started["replay"].as_u64().unwrap()
+}
+
+/// Waits until a replay is over, and gives what came of it.
+#[track_caller]
+pub(crate) fn until_replayed(client: &Client<'_>, replay: u64) -> Value {
+    let begun = ledgerun::clock::monotonic();
+    loop {
+        let target = format!("/compute/replays/{replay}");
+        let shown = client.call("GET", &target).accept(JSON).send().expect(200).value();
+        if shown["state"] == "done" {
+            return shown;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "never over: {shown}");
+        // Woken by any end.
+        let feed = format!("/compute/jobs/completed?since={}&wait=0.02", shown["replay"]);
+        client.call("GET", &feed).accept(JSON).send().expect(200);
+    }
 }
 
 /// Waits until a job is in this state.
