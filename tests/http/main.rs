@@ -17,6 +17,7 @@ mod feed;
 mod fixture;
 mod jobs;
 mod limits;
+mod past;
 mod pauses;
 mod queue_jobs;
 mod queues;

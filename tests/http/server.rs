@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ledgerun::chunks::{self, Store};
 use ledgerun::clock::System;
 use ledgerun::domain::{
-    Answer, AttemptRef, Cause, Command, Failure, FailureKind, Host, ObjectRef, Outcome, RunnerName,
-    Usage,
+    Answer, AttemptRef, Cause, Command, Failure, FailureKind, Host, Millis, ObjectRef, Outcome,
+    RunnerName, Usage,
 };
 use ledgerun::engine::{Accepted, Boot, Handle, Options, Parts, PastOptions, Running};
 use ledgerun::eventlog::MemoryLog;
@@ -26,7 +26,7 @@ pub struct Server {
     runtime: Runtime,
     running: Option<Running>,
     stop: Option<oneshot::Sender<()>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -41,10 +41,30 @@ impl Server {
         server.0
     }
 
+    /// A server that keeps states to look back with every few records, and chunks no longer than
+    /// they are needed.
+    pub fn looking_back() -> Self {
+        let options = chunks::Options { grace: Millis(0), ..chunks::Options::default() };
+        let (mut server, (boot, mut parts)) = Self::booting_with(HttpConfig::default(), options);
+        parts.past = PastOptions {
+            dir: Some(server.dir.path().join("checkpoints")),
+            checkpoint_every: 16,
+            trail_every: 4,
+            recent_max: 3,
+            ..PastOptions::default()
+        };
+        server.running = Some(boot.open(parts).unwrap());
+        server
+    }
+
     /// A server whose log is still being read.
     pub fn booting(config: HttpConfig) -> (Self, (Boot, Parts)) {
+        Self::booting_with(config, chunks::Options::default())
+    }
+
+    fn booting_with(config: HttpConfig, options: chunks::Options) -> (Self, (Boot, Parts)) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("chunks"), chunks::Options::default()).unwrap();
+        let store = Store::open(&dir.path().join("chunks"), options).unwrap();
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -64,8 +84,7 @@ impl Server {
         runtime.spawn(http::serve(listener, engine.clone(), store.clone(), config, async {
             drop(stopped.await);
         }));
-        let server =
-            Self { address, engine, store, runtime, running: None, stop: Some(stop), _dir: dir };
+        let server = Self { address, engine, store, runtime, running: None, stop: Some(stop), dir };
         (server, (boot, parts))
     }
 
