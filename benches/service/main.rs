@@ -1,7 +1,7 @@
 //! What the service costs, as ratios to what this machine can do, measured in one run.
 //!
 //! `cargo bench --bench service` prints everything; a name after `--` picks a part: `submit`,
-//! `batch`, `noop`, `chunks`, `memory`, `queries`. Figures are medians of three, with the two sides
+//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`. Figures are medians of three, with the two sides
 //! of each ratio taken in turn, so that a machine that drifts moves both.
 
 #![allow(
@@ -23,6 +23,7 @@ mod limits;
 mod load;
 mod memory;
 mod noop;
+mod past;
 mod queries;
 mod server;
 mod submit;
@@ -51,6 +52,9 @@ fn main() {
     }
     if wanted("queries") {
         queries::run();
+    }
+    if wanted("past") {
+        past::run();
     }
 }
 

@@ -136,6 +136,8 @@ fn usual(visits: &Visits) {
     let memory = Memory::of(&Client::new(visits, service.url(), Half::First, Mode::Json));
     assert!(memory.len() > 500, "only {} answers to compare", memory.len());
     service.kill();
+    let checkpoints = std::fs::read_dir(folder.path().join("checkpoints")).unwrap().count();
+    assert!(checkpoints > 1, "there is nothing to look back with");
 
     let service = Service::start(folder.path(), SETTINGS);
     memory.compare(&Client::new(visits, service.url(), Half::Second, Mode::Json));

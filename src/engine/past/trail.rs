@@ -7,7 +7,7 @@ use crate::domain::Lsn;
 use crate::views::Published;
 
 /// How many are kept. Each holds what has changed since, so they cost memory for every job.
-const LEN_MAX: usize = 4;
+const LEN_MAX: usize = 2;
 
 /// Clones of the published state, oldest first. They share with it, and with each other, what has
 /// not changed between them.
