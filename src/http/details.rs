@@ -46,12 +46,12 @@ pub(super) async fn of(app: &App, moment: &Moment, job: JobRow) -> Result<Value,
         .with_some("ended_at", ended_at.map(|record| record.at))
         .with("attempts", shown)
         .with_some("error", error);
-    if let Some(at) = job.output_at {
-        if let Some(output) = moment.unless_gone(history::output(app, at).await)? {
-            let result = Object::parse(output);
-            let result = result.map_err(|error| Error::Internal(format!("a result: {error}")))?;
-            body = body.with("result", result);
-        }
+    if let Some(at) = job.output_at
+        && let Some(output) = moment.unless_gone(history::output(app, at).await)?
+    {
+        let result = Object::parse(output);
+        let result = result.map_err(|error| Error::Internal(format!("a result: {error}")))?;
+        body = body.with("result", result);
     }
     Ok(body)
 }

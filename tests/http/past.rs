@@ -218,7 +218,7 @@ fn every_read_takes_it_and_nothing_else_does() {
 
 #[test]
 fn nobody_waits_for_the_past() {
-    let poll_hold = Duration::from_secs(60);
+    let poll_hold = Duration::from_mins(1);
     let server = Server::with(HttpConfig { poll_hold, ..HttpConfig::default() });
     let worker = server.register();
     let job = server.submit(&action_json(1));
