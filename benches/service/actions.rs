@@ -22,6 +22,17 @@ pub(crate) fn action(number: usize) -> Vec<u8> {
     Action::from_json(&action).unwrap().into_object().bytes().to_vec()
 }
 
+/// An action with one input, as JSON.
+pub(crate) fn with_input(number: usize, input: ChunkId, bytes: usize) -> serde_json::Value {
+    json!({
+        "Function": "BenchNoop",
+        "FunctionVersion": FUNCTION_VERSION,
+        "BuildSystemVersion": BUILD_SYSTEM,
+        "Constants": { "Bench": { "Number": number } },
+        "Inputs": { "Input": { "RawHash": input, "RawSize": bytes } },
+    })
+}
+
 /// Registers a worker whose executable is `program`.
 pub(crate) fn register(base: &str, program: &Path) -> WorkerId {
     let bytes = std::fs::read(program).unwrap();

@@ -53,7 +53,7 @@ pub(crate) fn run() {
 }
 
 /// Bytes that neither compress nor repeat.
-fn content(bytes: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn content(bytes: usize, seed: u64) -> Vec<u8> {
     let mut content = vec![0; bytes];
     let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
     reader.fill(&mut content);

@@ -37,13 +37,24 @@ pub(crate) fn queue(number: usize) -> QueueId {
 /// Writes `jobs` completed jobs of distinct actions into a new log in `dir`: four records each,
 /// with their objects inside.
 pub(crate) fn write(dir: &Path, jobs: usize) -> Written {
+    write_all(Writer::new(dir), jobs).close()
+}
+
+/// The same jobs, all of them in one recording.
+pub(crate) fn record(dir: &Path, jobs: usize) -> Written {
     let mut writer = Writer::new(dir);
+    let recording = writer.push(Event::RecordingStarted { name: None });
+    let mut writer = write_all(writer, jobs);
+    writer.push(Event::RecordingStopped { recording });
+    writer.close()
+}
+
+fn write_all(mut writer: Writer, jobs: usize) -> Writer {
     writer.push(events::worker_registered());
     for number in 0..QUEUES {
         writer.push(events::queue_created(queue(number)));
     }
     let mut running = VecDeque::new();
-    let mut names = Vec::with_capacity(jobs);
     for number in 0..jobs {
         if running.len() == SLOTS {
             writer.push(events::completed(running.pop_front().unwrap()));
@@ -51,13 +62,13 @@ pub(crate) fn write(dir: &Path, jobs: usize) -> Written {
         let job = writer.push(events::submitted(number, queue(number)));
         writer.push(events::assigned(job, queue(number)));
         writer.push(events::started(job));
-        names.push(job);
+        writer.jobs.push(job);
         running.push_back(job);
     }
     for job in running {
         writer.push(events::completed(job));
     }
-    writer.close(names)
+    writer
 }
 
 struct Writer {
@@ -65,6 +76,7 @@ struct Writer {
     published: Published,
     pending: Vec<Record>,
     folding: Duration,
+    jobs: Vec<Lsn>,
     _dir: Arc<DataDir>,
 }
 
@@ -78,6 +90,7 @@ impl Writer {
             published: Published::default(),
             pending: Vec::new(),
             folding: Duration::ZERO,
+            jobs: Vec::new(),
             _dir: dir,
         }
     }
@@ -96,12 +109,12 @@ impl Writer {
         lsn
     }
 
-    fn close(mut self, jobs: Vec<Lsn>) -> Written {
+    fn close(mut self) -> Written {
         self.log.append(&self.pending).unwrap();
         self.log.sync_mark().unwrap();
         let last = self.published.lsn();
         let fold = self.folding / u32::try_from(last.0).unwrap();
-        Written { jobs, last, fold }
+        Written { jobs: self.jobs, last, fold }
     }
 }
 

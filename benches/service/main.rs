@@ -1,8 +1,8 @@
 //! What the service costs, as ratios to what this machine can do, measured in one run.
 //!
 //! `cargo bench --bench service` prints everything; a name after `--` picks a part: `submit`,
-//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`. Figures are medians of three, with the two sides
-//! of each ratio taken in turn, so that a machine that drifts moves both.
+//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`, `replay`. Figures are medians of three, with the two
+//! sides of each ratio taken in turn, so that a machine that drifts moves both.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@ mod memory;
 mod noop;
 mod past;
 mod queries;
+mod replay;
 mod server;
 mod submit;
 
@@ -55,6 +56,9 @@ fn main() {
     }
     if wanted("past") {
         past::run();
+    }
+    if wanted("replay") {
+        replay::run();
     }
 }
 

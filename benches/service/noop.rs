@@ -33,7 +33,7 @@ pub(crate) fn run() {
 }
 
 /// Compiles the worker: a native program that writes a constant `Build.output` and ends.
-fn build(dir: &Path) -> PathBuf {
+pub(crate) fn build(dir: &Path) -> PathBuf {
     let output = Object::build(|object| {
         object.field("Meta").object(|meta| meta.field("Cacheable").bool(false));
     });

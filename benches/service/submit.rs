@@ -59,7 +59,7 @@ pub(crate) fn singles() {
 }
 
 /// A batch of actions as one compact binary object.
-fn batch(numbers: std::ops::Range<usize>) -> Vec<u8> {
+pub(crate) fn batch(numbers: std::ops::Range<usize>) -> Vec<u8> {
     let objects: Vec<Object> =
         numbers.map(|n| Object::parse(actions::action(n)).unwrap()).collect();
     let root = Object::build(|root| {
