@@ -127,6 +127,7 @@ fn recordings_made_while_chunks_are_collected_are_whole() {
     let http = Http::new(service.url());
     let worker = |seed| Worker::register(&http, data.path(), Temper::Quick, &content(seed, 9_000));
     let workers: Vec<Worker> = (0..12).map(|seed| worker(seed).unwrap()).collect();
+    let lasting = worker(99).unwrap();
     service.kill();
     let service = Service::start(data.path(), &EAGER);
     let done = AtomicBool::new(false);
@@ -142,12 +143,13 @@ fn recordings_made_while_chunks_are_collected_are_whole() {
         });
         let http = Http::new(service.url());
         let mut archives = Vec::new();
-        for worker in &workers {
+        for (number, worker) in (0..).zip(&workers) {
+            // Its result has no other job but one from before.
             let before = submit(&http, &worker.id, 1);
             ended(&http, before);
             let recording = start(&http);
             let cached = submit(&http, &worker.id, 1);
-            let fresh = submit(&http, &worker.id, 2);
+            let fresh = submit(&http, &lasting.id, number);
             retire(&http, cached);
             retire(&http, before);
             ended(&http, fresh);

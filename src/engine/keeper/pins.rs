@@ -130,3 +130,128 @@ impl Pins {
         self.workers.contains(&worker)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ActionId, AttemptNo, Blob, Cause, Guid, Host, ObjectRef, Outcome, Recorded, RunnerName,
+        Timestamp, Usage,
+    };
+    use crate::views::Published;
+
+    /// A log and its fold.
+    #[derive(Default)]
+    struct Story(Published, Vec<Record>);
+
+    impl Story {
+        fn tell(&mut self, event: Event) -> Lsn {
+            let at = Timestamp(i64::try_from(self.1.len()).unwrap());
+            let record = self.0.views.stamp(at, Cause::UNKNOWN, event);
+            self.0.apply(&record).unwrap();
+            self.1.push(record);
+            self.0.lsn()
+        }
+
+        fn submit(&mut self, action: u8, run: Run, replay: Option<(QueueId, Recorded)>) -> Lsn {
+            self.tell(Event::JobSubmitted {
+                worker: WorkerId::of(b"worker"),
+                action: ActionId::of(&[action]),
+                function: "F".into(),
+                object: inline(&[action]),
+                priority: 2,
+                queue: replay.map(|(queue, _)| queue),
+                retries_max: 3,
+                run,
+                recorded: replay.map(|(_, recorded)| recorded),
+            })
+        }
+
+        fn complete(&mut self, execution: Lsn, queue: Option<QueueId>) {
+            let attempt = AttemptNo(1);
+            let runner = RunnerName::local();
+            self.tell(Event::AttemptAssigned { execution, attempt, runner, queue });
+            self.tell(Event::AttemptStarted { execution, attempt, sandbox: "off".into() });
+            let output = inline(b"output");
+            let outcome = Outcome::Completed { output, cacheable: true, bytes: 6, stderr: None };
+            let usage = Usage::default();
+            let finished =
+                Event::AttemptFinished { execution, attempt, outcome, usage, retry_at: None };
+            self.tell(finished);
+        }
+
+        fn pins(&self) -> Pins {
+            let held = self.0.views.held();
+            let mut pins = Pins::new(&held);
+            for span in pins.spans(held.lsn()) {
+                let within = self.1.iter().filter(|record| span.contains(&record.lsn));
+                within.for_each(|record| pins.look(record));
+            }
+            pins
+        }
+    }
+
+    fn inline(bytes: &[u8]) -> ObjectRef {
+        ObjectRef::Inline(Blob(bytes.to_vec().into()))
+    }
+
+    #[test]
+    fn what_recorded_and_replayed_jobs_want_is_needed_though_all_of_them_are_retired() {
+        let mut story = Story::default();
+        let worker = WorkerId::of(b"worker");
+        story.tell(Event::WorkerRegistered {
+            worker,
+            descriptor: inline(b"worker"),
+            name: "w".into(),
+            host: Host::Linux,
+            build_system: Guid([1; 16]),
+            functions: Vec::new(),
+        });
+        let (reused, other) =
+            (story.submit(1, Run::Opens, None), story.submit(2, Run::Opens, None));
+        story.complete(reused, None);
+        story.complete(other, None);
+        let recording = story.tell(Event::RecordingStarted { name: None });
+        let cached = story.submit(1, Run::Cached(reused), None);
+        let own = story.submit(3, Run::Opens, None);
+        story.tell(Event::RecordingStopped { recording });
+        story.complete(own, None);
+        let after = story.submit(4, Run::Opens, None);
+        story.complete(after, None);
+        let jobs = vec![reused, other, cached, own, after];
+        story.tell(Event::JobsRetired { jobs });
+        let pins = story.pins();
+        assert!(pins.needs_job(cached) && pins.needs_job(own) && pins.needs_worker(worker));
+        assert!(pins.needs_execution(reused) && pins.needs_execution(own));
+        for unneeded in [other, after] {
+            assert!(!pins.needs_job(unneeded) && !pins.needs_execution(unneeded));
+        }
+        assert!(!pins.needs_job(reused), "its action has a job of its own in the recording");
+
+        let queue = QueueId::new(1).unwrap();
+        story.tell(Event::QueueCreated {
+            queue,
+            token: None,
+            name: None,
+            metadata: None,
+            retries_max: None,
+            expire_after: None,
+            max_running: None,
+        });
+        let plan = inline(b"{}");
+        let replay = story.tell(Event::ReplayStarted { recording, queue, plan, total: 2 });
+        let recorded = Recorded { job: own, position: 0 };
+        let replayed = story.submit(3, Run::Opens, Some((queue, recorded)));
+        story.complete(replayed, Some(queue));
+        story.tell(Event::JobRetired { job: replayed });
+        let pins = story.pins();
+        assert!(pins.needs_job(replayed) && pins.needs_execution(replayed));
+        assert!(pins.needs_execution(reused), "the recording is there as before");
+        story.tell(Event::ReplayEnded { replay, reason: None });
+        assert!(!story.pins().needs_job(replayed));
+        story.tell(Event::RecordingDeleted { recording });
+        let pins = story.pins();
+        assert!(!pins.needs_job(own) && !pins.needs_execution(reused));
+        assert!(!pins.needs_worker(worker) && pins.spans(story.0.lsn()).is_empty());
+    }
+}

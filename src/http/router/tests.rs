@@ -67,7 +67,7 @@ fn paths_find_their_rows() {
 fn no_two_rows_answer_the_same_request() {
     for route in ROUTES {
         let path = route.pattern.replace("{lsn}", "7").replace("{queue}", "7");
-        let path = path.replace("{token}", TOKEN);
+        let path = path.replace("{id}", "7").replace("{token}", TOKEN);
         let path = ["{worker}", "{action}", "{hash}"]
             .iter()
             .fold(path, |path, name| path.replace(name, HASH));
