@@ -44,12 +44,12 @@ fn collected(http: &Http, seed: u64) {
 fn work(http: &Http, round: u64) -> Vec<u64> {
     let jobs = (0..6).map(|number| {
         let value = value(round * 10 + number);
-        let script = Script {
-            name: "own",
-            functions: &["Alpha"],
-            before: "",
-            values: &[("v", value.as_slice())],
-        };
+        // So many that the output object is a chunk, too.
+        let names: Vec<String> = (0..90).map(|number| format!("value {number}")).collect();
+        let mut values: Vec<(&str, &[u8])> =
+            names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+        values.push(("v", &value));
+        let script = Script { name: "own", functions: &["Alpha"], before: "", values: &values };
         let worker = script.register(http).unwrap();
         let input = content(7_000 + round * 10 + number, 40_000);
         let id = ChunkId::of(&input).to_string();

@@ -8,6 +8,7 @@
 mod actions;
 mod api;
 mod changed;
+mod ends;
 mod hot;
 #[path = "../crash/http.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
