@@ -15,7 +15,7 @@ mod committer;
 mod dispatch;
 mod expiry;
 mod handle;
-mod keeper;
+pub(crate) mod keeper;
 mod past;
 #[cfg(test)]
 mod tests;

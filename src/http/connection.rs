@@ -146,6 +146,7 @@ fn app(
         counted: recordings::Counted::default(),
         counts: Arc::new(Semaphore::new(1)),
         carrying: archives::Carrying::default(),
+        verifying: Arc::new(Semaphore::new(1)),
         held: AtomicUsize::new(0),
         started_at: System.now(),
         started: monotonic(),

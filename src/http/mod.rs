@@ -39,6 +39,7 @@ mod socket;
 mod store;
 mod sysinfo;
 mod upload;
+mod verify;
 mod waiting;
 mod workers;
 
@@ -84,6 +85,8 @@ struct App {
     counts: Arc<Semaphore>,
     /// Archives on their way in and out.
     carrying: archives::Carrying,
+    /// One at a time verifies the log.
+    verifying: Arc<Semaphore>,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,

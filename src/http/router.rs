@@ -9,7 +9,7 @@ use super::error::Error;
 use super::request::Request;
 use super::{
     archives, chunks, feed, health, imports, jobs_change, jobs_list, jobs_read, jobs_submit, log,
-    queues, recordings, replays, sysinfo, workers,
+    queues, recordings, replays, sysinfo, verify, workers,
 };
 use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
 
@@ -120,6 +120,7 @@ pub static ROUTES: &[Route] = routes! {
     POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
 
     GET "/compute/log" log::read: "the log, one record a line";
+    POST "/compute/log/verify" verify::verify: "check the log and every chunk that is needed";
 
     GET "/compute/record" recordings::list: "every recording";
     POST "/compute/record/start" recordings::start: "record from here on";

@@ -15,6 +15,7 @@ mod references;
 pub mod script;
 pub mod selection;
 pub mod source;
+pub mod verify;
 
 use crate::domain::{Event, Lsn};
 use crate::engine::Handle;

@@ -213,7 +213,9 @@ impl Call<'_, '_> {
             assert_eq!(reply.media(), self.client.mode.media(), "{}", what());
         }
         if self.client.traced.get() && row.method != "GET" && self.method != "HEAD" {
-            let line = format!("{} {} {}", row.name(), reply.status, shape(&reply.value()));
+            let plain = row.gives.is_plain() && reply.status < 400;
+            let shape = if plain { "plain".to_owned() } else { shape(&reply.value()) };
+            let line = format!("{} {} {shape}", row.name(), reply.status);
             self.client.trace.borrow_mut().push(line);
         }
     }

@@ -138,6 +138,9 @@ fn bytes(client: &Client<'_>, world: &World, row: &Row) {
 }
 
 fn lines(client: &Client<'_>, world: &World, row: &Row) {
+    if row.method == "POST" {
+        return verdict(client, world, row);
+    }
     let target = format!("{}?limit=3", world.target(row));
     for accept in ["", "*/*", JSON, "application/x-ndjson"] {
         let reply = client.call("GET", &target).accept(accept).send().expect(200);
@@ -146,6 +149,18 @@ fn lines(client: &Client<'_>, world: &World, row: &Row) {
         assert_eq!(other.body, reply.body);
     }
     client.call("HEAD", &target).accept(JSON).send().expect(200);
+}
+
+/// Lines that end with a verdict, which is as good as it was.
+fn verdict(client: &Client<'_>, world: &World, row: &Row) {
+    let target = world.target(row);
+    for (accept, target) in [("", &target), (JSON, &target), ("*/*", &alias(&target))] {
+        let reply = client.call(row.method, target).accept(accept).send().expect(200);
+        assert_eq!(reply.media(), "application/x-ndjson", "Accept: {accept}");
+        let last = reply.body.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
+        let last: serde_json::Value = serde_json::from_slice(last).unwrap();
+        assert_eq!(last["report"]["good"], true, "{last}");
+    }
 }
 
 fn archive(client: &Client<'_>, world: &World, row: &Row) {

@@ -181,6 +181,7 @@ impl World {
                 request(400, fields(json!({ "name": 7 })))
             }
             ("POST", "/compute/record/start") => request(400, fields(json!({ "name": 7 }))),
+            ("POST", "/compute/log/verify") => request(200, none),
             ("POST", "/compute/record/stop") => request(409, none),
             ("POST", "/compute/record/import") => request(400, Payload::Bytes(vec![7; 40])),
             ("POST", "/compute/record/{id}/replay") => {

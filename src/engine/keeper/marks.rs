@@ -53,7 +53,7 @@ impl Marks {
 }
 
 /// What a record needs to be kept for it.
-enum Needed {
+pub(crate) enum Needed {
     Object(Kind, ObjectRef),
     Chunk(ChunkId),
     /// The attempts of an execution that a rescheduled job left behind, from their last record.
@@ -208,7 +208,7 @@ impl Round {
 }
 
 /// What one record needs, while somebody needs it.
-fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
+pub(crate) fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
     let lsn = record.lsn;
     match record.event {
         Event::JobSubmitted { object, .. } if held.has_job(lsn) || pins.needs_job(lsn) => {
@@ -241,7 +241,8 @@ fn needed(held: &Held, pins: &Pins, record: Record) -> Vec<Needed> {
     }
 }
 
-fn of_attempt(event: &Event) -> Vec<Needed> {
+/// What one record needs, whoever it is about.
+pub(crate) fn of_attempt(event: &Event) -> Vec<Needed> {
     let Event::AttemptFinished { .. } = event else { return Vec::new() };
     let referred = references::of_event(event).into_iter().flatten();
     let needed = referred.map(|reference| match reference {

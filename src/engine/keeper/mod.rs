@@ -8,6 +8,9 @@ mod marks;
 mod pins;
 mod retention;
 
+pub(crate) use self::marks::{Needed, needed, of_attempt};
+pub(crate) use self::pins::Pins;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,7 +18,7 @@ struct Range {
 
 /// Records beyond those of what is still held.
 #[derive(Debug, Default)]
-pub(super) struct Pins {
+pub(crate) struct Pins {
     /// Ascending. At most one recording is under way, so they don't overlap.
     ranges: Vec<Range>,
     /// Of running replays.
@@ -35,7 +35,7 @@ pub(super) struct Pins {
 
 impl Pins {
     /// Nothing but the ranges. The rest is told by the records of [`Self::spans`], in order.
-    pub(super) fn new(held: &Held) -> Self {
+    pub(crate) fn new(held: &Held) -> Self {
         let last = held.lsn();
         let own = held.recordings().iter().filter(|row| !row.imported);
         let ranges = own.map(|row| Range {
@@ -52,7 +52,7 @@ impl Pins {
     }
 
     /// Which parts of the log, up to `last`, must be looked at first. Ascending and apart.
-    pub(super) fn spans(&self, last: Lsn) -> Vec<RangeInclusive<Lsn>> {
+    pub(crate) fn spans(&self, last: Lsn) -> Vec<RangeInclusive<Lsn>> {
         let mut spans: Vec<(Lsn, Lsn)> =
             self.ranges.iter().map(|range| (range.start, range.settled)).collect();
         spans.extend(self.replays_from.map(|from| (from, last)));
@@ -68,7 +68,7 @@ impl Pins {
     }
 
     /// Takes in a record of [`Self::spans`].
-    pub(super) fn look(&mut self, record: &Record) {
+    pub(crate) fn look(&mut self, record: &Record) {
         match &record.event {
             Event::JobSubmitted { worker, queue, run, .. } => {
                 let recorded = self.is_recorded(record.lsn);

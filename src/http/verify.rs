@@ -1,0 +1,108 @@
+//! Verifying the log and the chunks it refers to, while the service goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use warp::reply::Response;
+
+use super::App;
+use super::error::Error;
+use super::negotiate::Media;
+use super::request::Request;
+use super::respond;
+use crate::clock::monotonic;
+use crate::domain::Lsn;
+use crate::replay::verify::{self, Progress, Report};
+use crate::views::Published;
+
+/// Between two lines about how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Lines that wait for the client.
+const LINES_WAITING: usize = 4;
+
+/// One line of the answer.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line<'a> {
+    Progress(Progress),
+    Report(&'a Report),
+    /// It could not be found out.
+    Error(String),
+}
+
+/// POST `/compute/log/verify`: lines about how far it is, and at last the report.
+pub(super) async fn verify(request: Request) -> Result<Response, Error> {
+    request.choose(&[Media::JsonLines, Media::Json])?;
+    let app = request.app.clone();
+    // Before the first line is out, so that a service that has no log yet says so.
+    app.log()?;
+    let lsn = app.engine.read(Published::lsn);
+    let share = app.answers.stream(&app).await?;
+    let (lines, pieces) = mpsc::channel(LINES_WAITING);
+    tokio::spawn(async move {
+        // Each takes the memory of some states, so there is one at a time. The semaphore is never
+        // closed.
+        let Ok(turn) = app.verifying.clone().acquire_owned().await else { return };
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            run(&app, &lines);
+        });
+        if done.await.is_err() {
+            tracing::error!("verifying the log panicked");
+        }
+    });
+    Ok(respond::true_at(respond::stream(Media::JsonLines, None, pieces, Some(share)), lsn))
+}
+
+type Lines = mpsc::Sender<Result<Bytes, std::io::Error>>;
+
+fn run(app: &Arc<App>, lines: &Lines) {
+    let mut told: Option<Instant> = None;
+    let mut listener = |progress: Progress| {
+        let over = *app.stopping.borrow() || lines.is_closed();
+        let first = progress.done == 0;
+        let due = told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if over || !(first || due) {
+            return !over;
+        }
+        told = Some(monotonic());
+        send(lines, &Line::Progress(progress))
+    };
+    match find_out(app, &mut listener) {
+        Ok(report) => {
+            if !report.good {
+                tracing::error!(
+                    problems = report.problems_count,
+                    "the log or the chunks are damaged"
+                );
+            }
+            send(lines, &Line::Report(&report));
+        }
+        Err(verify::Error::Stopped) => {}
+        Err(error) => {
+            let text = respond::sentence(&error);
+            tracing::error!(error = %text, "cannot verify the log");
+            send(lines, &Line::Error(text));
+        }
+    }
+}
+
+fn find_out(app: &Arc<App>, listener: verify::Listener<'_>) -> Result<Report, verify::Error> {
+    let Ok(log) = app.log() else { return Err(verify::Error::Stopped) };
+    // Before the state is looked at: what it needs stays until all was read.
+    let _hold = app.chunks.hold();
+    let live = app.engine.read(Published::clone);
+    let last: Lsn = live.lsn();
+    verify::verify(&**log, &app.chunks, last, Some(&live), listener)
+}
+
+/// False when nobody reads.
+fn send(lines: &Lines, line: &Line<'_>) -> bool {
+    let Ok(mut text) = serde_json::to_vec(line) else { return false };
+    text.push(b'\n');
+    lines.blocking_send(Ok(text.into())).is_ok()
+}

@@ -1,0 +1,186 @@
+//! Looking up every chunk that is needed.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use super::{Error, Listener, Phase, Problem, Report, Steps};
+use crate::chunks::{self, Store};
+use crate::domain::{ChunkId, ContentHash, Lsn, ObjectRef};
+use crate::engine::keeper::{Needed, Pins, needed, of_attempt};
+use crate::eventlog::LogReader;
+use crate::replay::source::Imported;
+use crate::views::Held;
+use crate::wire::cb::Object;
+use crate::wire::references::Kind;
+
+/// Chunks that are not yet sorted in.
+const FRESH_LEN_MAX: usize = 4_096;
+
+/// Which chunks are needed, and by which record first.
+#[derive(Default)]
+struct Census {
+    chunks: Vec<(ChunkId, Lsn)>,
+    sorted: usize,
+}
+
+impl Census {
+    fn add(&mut self, chunk: ChunkId, by: Lsn) {
+        self.chunks.push((chunk, by));
+        if self.chunks.len() >= 2 * self.sorted.max(FRESH_LEN_MAX) {
+            self.sort();
+        }
+    }
+
+    fn sort(&mut self) {
+        self.chunks.sort_unstable();
+        // The first of each is that of the oldest record.
+        self.chunks.dedup_by_key(|(chunk, _)| *chunk);
+        self.sorted = self.chunks.len();
+    }
+}
+
+/// Reads every chunk that something held needs.
+pub(super) fn check(
+    log: &dyn LogReader,
+    store: &Store,
+    held: &Held,
+    report: &mut Report,
+    listener: Listener<'_>,
+) -> Result<(), Error> {
+    let mut finder = Finder { log, store, census: Census::default(), read: BTreeSet::new() };
+    finder.find(held, report.first_lsn)?;
+    let mut census = finder.census;
+    census.sort();
+    report.chunks = census.chunks.len() as u64;
+    let mut steps = Steps::new(Phase::Chunks, report.chunks, listener)?;
+    for (chunk, by) in census.chunks {
+        match hash(store, &chunk) {
+            Ok((bytes, found)) if ChunkId(found) == chunk => report.bytes += bytes,
+            Ok((_, found)) => {
+                let error = format!("chunk {chunk} has the content of {found}");
+                let (lsn, chunk) = (Some(by), Some(chunk));
+                report.add(Problem { kind: "damaged_chunk", lsn, chunk, error });
+            }
+            Err(chunks::Error::Missing(_)) => {
+                let error = format!("chunk {chunk}, which record {by} needs, is not held");
+                let (lsn, chunk) = (Some(by), Some(chunk));
+                report.add(Problem { kind: "missing_chunk", lsn, chunk, error });
+            }
+            Err(wrong @ chunks::Error::Damaged { .. }) => {
+                let (lsn, chunk) = (Some(by), Some(chunk));
+                let error = wrong.to_string();
+                report.add(Problem { kind: "damaged_chunk", lsn, chunk, error });
+            }
+            Err(other) => return Err(other.into()),
+        }
+        steps.step()?;
+    }
+    Ok(())
+}
+
+/// Length and hash of what is held under a name.
+fn hash(store: &Store, chunk: &ChunkId) -> Result<(u64, ContentHash), chunks::Error> {
+    let mut reader = store.read(chunk)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut bytes = 0;
+    loop {
+        let count = reader.read(&mut buffer).map_err(of_chunk)?;
+        if count == 0 {
+            return Ok((bytes, ContentHash::from_blake3(&hasher.finalize())));
+        }
+        bytes += count as u64;
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+fn of_chunk(wrong: std::io::Error) -> chunks::Error {
+    wrong
+        .downcast::<chunks::Error>()
+        .unwrap_or_else(|source| chunks::Error::Io { operation: "read a chunk", source })
+}
+
+/// Finds what is needed, as the collection of chunks does.
+struct Finder<'a> {
+    log: &'a dyn LogReader,
+    store: &'a Store,
+    census: Census,
+    /// Objects that are chunks themselves are read once.
+    read: BTreeSet<ChunkId>,
+}
+
+impl Finder<'_> {
+    fn find(&mut self, held: &Held, first: Lsn) -> Result<(), Error> {
+        let mut pins = Pins::new(held);
+        for span in pins.spans(held.lsn()) {
+            for record in self.log.scan(*span.start(), *span.end()) {
+                pins.look(&record?);
+            }
+        }
+        for record in self.log.scan(first, held.lsn()) {
+            let record = record?;
+            let lsn = record.lsn;
+            for needed in needed(held, &pins, record) {
+                self.add(needed, lsn)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, needed: Needed, by: Lsn) -> Result<(), Error> {
+        match needed {
+            Needed::Chunk(chunk) => self.census.add(chunk, by),
+            Needed::Object(kind, object) => self.add_object(kind, object, by)?,
+            Needed::Skeleton(skeleton) => self.add_imported(skeleton, by),
+            Needed::Attempts(last) => {
+                let mut at = last;
+                while let Some(record) = self.log.get(at)? {
+                    at = record.prev;
+                    for needed in of_attempt(&record.event) {
+                        self.add(needed, record.lsn)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_object(&mut self, kind: Kind, object: ObjectRef, by: Lsn) -> Result<(), Error> {
+        let bytes = match object {
+            ObjectRef::Inline(blob) => blob.0,
+            ObjectRef::Chunk(chunk) => {
+                self.census.add(chunk, by);
+                if !self.read.insert(chunk) {
+                    return Ok(());
+                }
+                let mut bytes = Vec::new();
+                let read = self.store.read(&chunk);
+                let read = read.and_then(|mut reader| {
+                    reader.read_to_end(&mut bytes).map_err(of_chunk).map(drop)
+                });
+                match read {
+                    Ok(()) => bytes.into(),
+                    // Noted when the chunks are looked up.
+                    Err(chunks::Error::Missing(_) | chunks::Error::Damaged { .. }) => return Ok(()),
+                    Err(other) => return Err(other.into()),
+                }
+            }
+        };
+        if let Ok(object) = Object::parse(bytes) {
+            kind.chunks(&object).into_iter().for_each(|chunk| self.census.add(chunk, by));
+        }
+        Ok(())
+    }
+
+    /// What the archive of an imported recording brought; chunks it came without are not needed.
+    fn add_imported(&mut self, skeleton: ChunkId, by: Lsn) {
+        self.census.add(skeleton, by);
+        // A skeleton that can't be read is noted when the chunks are looked up.
+        let Ok(imported) = Imported::open(self.store.clone(), &skeleton) else { return };
+        for entry in imported.skeleton().chunks().map_while(Result::ok) {
+            if entry.bytes.is_some() {
+                self.census.add(entry.chunk, by);
+            }
+        }
+    }
+}

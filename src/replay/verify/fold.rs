@@ -1,0 +1,103 @@
+//! Reading the log twice.
+
+use super::{Error, Listener, Phase, Problem, Report, Steps};
+use crate::domain::{ContentHash, Lsn, Record};
+use crate::eventlog::LogReader;
+use crate::eventlog::codec::{self, Chain};
+use crate::views::Published;
+
+/// The digests of the parts of a state.
+type Parts = Vec<(&'static str, ContentHash)>;
+
+/// Records between the first and the last, both included.
+fn count(first: Lsn, last: Lsn) -> u64 {
+    last.next().0.saturating_sub(first.0)
+}
+
+/// Reads and folds; notes what is wrong with the records themselves. None when there is no state to
+/// speak of.
+pub(super) fn first(
+    log: &dyn LogReader,
+    last: Lsn,
+    report: &mut Report,
+    listener: Listener<'_>,
+) -> Result<Option<Published>, Error> {
+    let first = report.first_lsn;
+    let mut steps = Steps::new(Phase::FirstFold, count(first, last), listener)?;
+    let mut state = Some(Published::default());
+    // Of a log that does not begin with its first record nobody knows what that one follows.
+    let mut chain = (first == Lsn::FIRST).then_some(Chain::START);
+    let mut next = first;
+    for value in log.scan_values(first, last) {
+        let (lsn, value) = value?;
+        if lsn != next {
+            let error = format!("records {next} to {} are not there", lsn.0 - 1);
+            report.add(Problem { kind: "gap", lsn: Some(next), chunk: None, error });
+            chain = None;
+        }
+        next = lsn.next();
+        report.records += 1;
+        match codec::decode(lsn, &value) {
+            Err(wrong) => {
+                let error = format!("record {lsn} is not readable: {wrong}");
+                report.add(Problem { kind: "record", lsn: Some(lsn), chunk: None, error });
+                state = None;
+            }
+            Ok((record, after)) => {
+                if chain.is_some_and(|chain| chain != after) {
+                    let error = format!("record {lsn} does not follow the one before it");
+                    report.add(Problem { kind: "chain", lsn: Some(lsn), chunk: None, error });
+                }
+                state = state.and_then(|state| fold(state, &record, report));
+            }
+        }
+        chain = Some(Chain::of(lsn, &value));
+        steps.step()?;
+    }
+    if next <= last {
+        let error = format!("records {next} to {last} are not there");
+        report.add(Problem { kind: "gap", lsn: Some(next), chunk: None, error });
+    }
+    Ok(state)
+}
+
+fn fold(mut state: Published, record: &Record, report: &mut Report) -> Option<Published> {
+    match state.apply(record) {
+        Ok(()) => Some(state),
+        Err(wrong) => {
+            let lsn = Some(record.lsn);
+            report.add(Problem { kind: "fold", lsn, chunk: None, error: wrong.to_string() });
+            None
+        }
+    }
+}
+
+/// Folds once more and compares.
+pub(super) fn again(
+    log: &dyn LogReader,
+    last: Lsn,
+    parts: &Parts,
+    report: &mut Report,
+    listener: Listener<'_>,
+) -> Result<(), Error> {
+    let first = report.first_lsn;
+    let mut steps = Steps::new(Phase::SecondFold, count(first, last), listener)?;
+    let mut state = Published::default();
+    for record in log.scan(first, last) {
+        let record = record?;
+        let Some(next) = fold(state, &record, report) else { return Ok(()) };
+        state = next;
+        steps.step()?;
+    }
+    compare("a second fold", parts, &state.parts(), report);
+    Ok(())
+}
+
+/// Notes the first part that differs.
+pub(super) fn compare(what: &str, parts: &Parts, others: &Parts, report: &mut Report) {
+    let differing = parts.iter().zip(others).find(|(one, other)| one != other);
+    if let Some(((part, one), (_, other))) = differing {
+        let error = format!("{what} differs first in its {part}: {other} instead of {one}");
+        report.add(Problem { kind: "digest", lsn: None, chunk: None, error });
+    }
+}
