@@ -1,6 +1,9 @@
 //! A typed client of the HTTP API, used by the command line and the tests.
 
+mod batches;
+mod files;
 mod queues;
+mod recordings;
 
 use std::fmt;
 use std::path::Path;
@@ -11,10 +14,16 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 
+pub use self::batches::{BatchItem, BatchOptions, JobTimes, RecordTime};
+use self::files::file_pieces;
+pub use self::files::{Saving, save};
 pub use self::queues::{
     CreatedQueue, NoQueueRef, Queue, QueueRef, QueueSettings, Queues, jobs_path,
+};
+pub use self::recordings::{
+    Mismatch, NewFailure, Recording, Recordings, Replay, ReplayPlan, ReplaySummary, Replays,
+    StartedRecording, StartedReplay, TakenRecording, count_jobs,
 };
 use crate::domain::{ActionId, ChunkId, Lsn, WorkerId};
 
@@ -144,9 +153,34 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// How many bytes it has in all, when the service says so.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
     /// The next piece, `None` after the last.
     pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, Error> {
         self.response.chunk().await.map_err(|source| broken(&self.host, source))
+    }
+}
+
+impl Pieces {
+    /// Goes through the whole lines of an answer, as they come.
+    pub async fn each_line<E: From<Error>>(
+        &mut self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut open = Vec::new();
+        while let Some(piece) = self.next().await? {
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
+                open.extend_from_slice(part);
+                if open.ends_with(b"\n") {
+                    each(&open)?;
+                    open.clear();
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -264,20 +298,12 @@ impl Client {
 
     /// Uploads a chunk from a file, in pieces. True when it was new.
     pub async fn put_file(&self, id: ChunkId, path: &Path) -> Result<bool, Error> {
-        let unreadable = |source| Error::File { path: path.display().to_string(), source };
-        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let length = file.metadata().await.map_err(unreadable)?.len();
-        let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
-            let mut piece = vec![0; 256 << 10];
-            let read = tokio::io::AsyncReadExt::read(&mut file, &mut piece).await?;
-            piece.truncate(read);
-            Ok::<_, std::io::Error>((read > 0).then_some((bytes::Bytes::from(piece), file)))
-        });
+        let (length, pieces) = file_pieces(path, |_| {}).await?;
         let request = self
             .request(Method::PUT, &format!("/compute/chunks/{id}"))
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(reqwest::header::CONTENT_LENGTH, length)
-            .body(reqwest::Body::wrap_stream(pieces));
+            .body(pieces);
         Ok(self.send(request).await?.status() == StatusCode::CREATED)
     }
 
@@ -307,21 +333,8 @@ impl Client {
 
     /// A chunk, into a file that appears whole or not at all.
     pub async fn download(&self, id: ChunkId, target: &Path) -> Result<(), Error> {
-        let failed = |source| Error::Write { path: target.display().to_string(), source };
-        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-        // Readable by whom the person's other files are, unlike a temporary file.
-        let part = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(dir.unwrap_or(Path::new(".")))
-            .map_err(failed)?;
-        let mut file = tokio::fs::File::from_std(part.reopen().map_err(failed)?);
         let mut pieces = self.chunk(id).await?;
-        while let Some(piece) = pieces.next().await? {
-            file.write_all(&piece).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
-        part.persist(target).map_err(|wrong| failed(wrong.error))?;
-        Ok(())
+        save(&mut pieces, target, Saving { replace: true, durable: false }, |_| {}).await
     }
 
     /// Submits one action in its JSON spelling. A refusal with a `need` list names what to upload

@@ -7,12 +7,16 @@ mod allocator;
 mod away;
 mod completed;
 mod demo;
+mod exec;
 pub mod exit;
 mod files;
 mod jobs;
 mod log;
 mod output;
+mod progress;
 mod queue;
+mod record;
+mod replay;
 mod run;
 mod serve;
 mod settings;
@@ -120,6 +124,20 @@ enum Command {
     Queue(queue::QueueCommand),
     /// List jobs that ended, each exactly once
     Completed(completed::CompletedCommand),
+    /// Make recordings and carry them elsewhere
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun record start --name nightly\n  ledgerun record export 12"
+    )]
+    Record(record::RecordCommand),
+    /// Run recordings again and compare
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ledgerun replay start 12 --wait\n  ledgerun replay show 40"
+    )]
+    Replay(replay::ReplayCommand),
+    /// Run a recording or a folder of actions, wherever there is a service, and compare
+    Exec(Box<exec::ExecCommand>),
     /// Read the event log
     #[command(
         subcommand,
@@ -193,6 +211,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         Command::Jobs(command) => client()?.block_on(jobs::run(&global, command)),
         Command::Queue(command) => client()?.block_on(queue::run(&global, command)),
         Command::Completed(command) => client()?.block_on(completed::run(&global, command)),
+        Command::Record(command) => client()?.block_on(record::run(&global, command)),
+        Command::Replay(command) => client()?.block_on(replay::run(&global, command)),
+        Command::Exec(command) => {
+            let mut log = global.log.clone();
+            // A service inside of this program says what is wrong, and nothing else.
+            log.log.get_or_insert_with(|| "warn".to_owned());
+            start_log(&log)?;
+            exec::run(&global, &command)
+        }
         Command::Log(command) => client()?.block_on(log::run(&global, command)),
     }
 }

@@ -171,8 +171,18 @@ async fn create(global: &Global, client: &Client, new: CreateCommand) -> anyhow:
 }
 
 async fn print_list(global: &Global, client: &Client, list: ListCommand) -> anyhow::Result<()> {
-    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
-    let page = client.queues(list.after, limit).await?;
+    print_page(global, client, list.after, list.limit).await
+}
+
+/// Prints queues after one, so many at most.
+pub(super) async fn print_page(
+    global: &Global,
+    client: &Client,
+    after: Option<QueueId>,
+    limit: u64,
+) -> anyhow::Result<()> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let page = client.queues(after, limit).await?;
     if global.json {
         for queue in &page.queues {
             output::json(queue)?;

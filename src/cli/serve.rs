@@ -50,6 +50,7 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Code> {
         .build()
         .context("cannot start the runtime")?;
     let service = start(&runtime, args, access_token)?;
+    announce(&service.announcement)?;
     let kept = runtime.block_on(keep(service));
     // After a second signal or a failure there may be threads that would wait for attempts.
     runtime.shutdown_background();
@@ -72,26 +73,28 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => 15,
+            _ = self.interrupt.recv() => 2,
         }
     }
 }
 
 /// What is said on stdout once the service takes work.
-#[derive(Serialize)]
-struct Announcement<'a> {
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Announcement {
     ready: bool,
-    url: &'a str,
+    pub(super) url: String,
     pid: u32,
     data_dir: String,
     last_lsn: Lsn,
 }
 
 /// A service that is open for business.
-struct Service {
+pub(super) struct Service {
+    pub(super) announcement: Announcement,
     running: Running,
     /// Ends the HTTP edge.
     stop_http: oneshot::Sender<Infallible>,
@@ -103,7 +106,7 @@ struct Service {
 
 /// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
 /// are answered.
-fn start(
+pub(super) fn start(
     runtime: &tokio::runtime::Runtime,
     args: &ServeArgs,
     access_token: Option<AccessToken>,
@@ -158,18 +161,18 @@ fn start(
     tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
     // Before anybody is told, so that no signal ends the service the hard way from here on.
     let signals = Signals::new(runtime)?;
-    announce(&Announcement {
+    let announcement = Announcement {
         ready: true,
-        url: &url,
+        url,
         pid: std::process::id(),
         data_dir: dir.root().display().to_string(),
         last_lsn: last,
-    })?;
-    Ok(Service { running, stop_http, http, grace, store, signals })
+    };
+    Ok(Service { announcement, running, stop_http, http, grace, store, signals })
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
-fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
+pub(super) fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
     let mut options = chunks::Options::default();
     if let Some(grace) = args.chunk_grace {
         options.grace = settings::millis(grace);
@@ -191,7 +194,7 @@ fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> 
 }
 
 /// Says that the service is ready; it serves whether anybody listens to that or not.
-fn announce(ready: &Announcement<'_>) -> anyhow::Result<()> {
+fn announce(ready: &Announcement) -> anyhow::Result<()> {
     match output::json(ready) {
         Err(wrong) if wrong.is::<output::ReaderGone>() => Ok(()),
         other => other,
@@ -253,29 +256,48 @@ async fn keep(mut service: Service) -> anyhow::Result<Code> {
             ended?.context("the HTTP edge failed")?;
             bail!("the HTTP edge ended by itself");
         }
-        () = service.signals.next() => {}
+        _ = service.signals.next() => {}
     }
-    let Service { running, stop_http, http, grace, mut signals, store: _ } = service;
+    let grace = service.grace;
     tracing::info!(?grace, "stopping; a second signal ends at once");
-    let stop = async {
-        let stopped = tokio::task::spawn_blocking(move || running.stop(grace)).await?;
-        stopped.map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
-        // The edge answered 503 until now.
-        drop(stop_http);
-        if let Err(wrong) = http.await? {
-            tracing::warn!(%wrong, "the HTTP edge ended badly");
-        }
-        anyhow::Ok(())
-    };
+    let Service { running, stop_http, http, mut signals, .. } = service;
     tokio::select! {
-        stopped = stop => {
+        stopped = stop(running, stop_http, http, grace) => {
             stopped?;
             tracing::info!("stopped");
         }
         // Nothing acknowledged is lost: it was durable before it was acknowledged.
-        () = signals.next() => tracing::info!("stopped at once"),
+        _ = signals.next() => tracing::info!("stopped at once"),
     }
     Ok(Code::Clean)
+}
+
+impl Service {
+    /// The number of the first signal that is to end the program.
+    pub(super) async fn signal(&mut self) -> u8 {
+        self.signals.next().await
+    }
+
+    /// Ends it cleanly; attempts that run are not waited for.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        stop(self.running, self.stop_http, self.http, Duration::ZERO).await
+    }
+}
+
+async fn stop(
+    running: Running,
+    stop_http: oneshot::Sender<Infallible>,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    let stopped = tokio::task::spawn_blocking(move || running.stop(grace)).await?;
+    stopped.map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
+    // The edge answered 503 until now.
+    drop(stop_http);
+    if let Err(wrong) = http.await? {
+        tracing::warn!(%wrong, "the HTTP edge ended badly");
+    }
+    Ok(())
 }
 
 /// Waits until the chunk store has failed. It takes nothing from then on, and only a restart tells
@@ -323,7 +345,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 /// A directory that can't be used for a reason other than its content is a matter of configuration.
-fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
+pub(super) fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
     use std::io::ErrorKind as K;
     let hint = "; choose another with --data-dir";
     let source = std::error::Error::source(&wrong).and_then(|s| s.downcast_ref::<std::io::Error>());
@@ -346,7 +368,7 @@ fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
     }
 }
 
-fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
+pub(super) fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
     let code = match wrong.kind() {
         Kind::InUse => Code::InUse,
         Kind::Damaged => Code::Damaged,

@@ -111,7 +111,7 @@ fn report(global: &Global, worker: WorkerId) -> anyhow::Result<()> {
     }
 }
 
-async fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
+pub(super) async fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
     let answer: Value = client.get("/compute/workers").await?;
     let workers = answer.get("workers").and_then(Value::as_array).cloned().unwrap_or_default();
     if global.json {
@@ -172,7 +172,7 @@ async fn add_dir(client: &Client, dir: &Path) -> anyhow::Result<WorkerId> {
 }
 
 /// Posts a descriptor; uploads what the service needs, and posts it again.
-async fn register(
+pub(super) async fn register(
     client: &Client,
     request: impl Fn() -> reqwest::RequestBuilder,
     files: &BTreeMap<ChunkId, PathBuf>,

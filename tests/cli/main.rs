@@ -4,12 +4,16 @@
 
 mod bench;
 mod demo;
+mod exec;
 mod feeds;
 mod jobs;
 mod queue;
+mod record;
 mod run;
 mod serve;
+mod speaker;
 mod submit;
+mod verify;
 mod workers;
 
 #[path = "../support/service.rs"]

@@ -58,7 +58,20 @@ fn help(words: &[&str]) -> Option<String> {
 /// The subcommand that a line of a page starts: words up to the first that is an argument.
 fn subcommand(line: &str) -> Option<Vec<&str>> {
     let line = line.trim_start().trim_start_matches("cargo run --release -- ");
-    let known = ["demo", "serve", "run", "submit", "jobs", "queue", "completed", "worker", "log"];
+    let known = [
+        "demo",
+        "serve",
+        "run",
+        "submit",
+        "jobs",
+        "queue",
+        "completed",
+        "worker",
+        "log",
+        "record",
+        "replay",
+        "exec",
+    ];
     let rest = match line.strip_prefix("ledgerun ") {
         Some(rest) => rest,
         None if line.starts_with("demo") => line,
@@ -66,7 +79,7 @@ fn subcommand(line: &str) -> Option<Vec<&str>> {
     };
     let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let words: Vec<&str> = rest.split_whitespace().take_while(is_word).collect();
-    let nested = ["jobs", "queue", "worker", "log"].contains(words.first()?);
+    let nested = ["jobs", "queue", "worker", "log", "record", "replay"].contains(words.first()?);
     let words = words[..words.len().min(if nested { 2 } else { 1 })].to_vec();
     assert!(known.contains(&words[0]), "{line}");
     Some(words)

@@ -129,7 +129,13 @@ pub(super) async fn run(global: &Global, args: JobsArgs) -> anyhow::Result<Code>
         JobsCommand::List(list) => print_list(global, &jobs.at(list.at), list).await?,
         JobsCommand::Show { job, at } => {
             let jobs = jobs.at(at);
-            let answer: Value = jobs.client.get(&jobs.one(job)).await?;
+            let mut answer: Value = jobs.client.get(&jobs.one(job)).await?;
+            let mut history: Value = jobs.client.get(&format!("{}/events", jobs.one(job))).await?;
+            if let (Some(answer), Some(events)) =
+                (answer.as_object_mut(), history.get_mut("events"))
+            {
+                answer.insert("events".to_owned(), events.take());
+            }
             if global.json {
                 output::json(&answer)?;
             } else {
@@ -181,6 +187,20 @@ async fn change(global: &Global, jobs: &Jobs, which: Which, verb: &str) -> anyho
         }
     }
     Ok(code)
+}
+
+/// Prints all jobs, so many at most.
+pub(super) async fn print_all(global: &Global, client: Client, limit: u64) -> anyhow::Result<()> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let list = ListCommand {
+        state: None,
+        worker: None,
+        function: None,
+        after: None,
+        limit,
+        at: At { at: None },
+    };
+    print_list(global, &Jobs { client, path: jobs_path(None) }, list).await
 }
 
 async fn print_list(global: &Global, jobs: &Jobs, list: ListCommand) -> anyhow::Result<()> {

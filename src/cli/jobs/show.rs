@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::super::log;
 use super::super::output::{self, seconds, text};
 
-/// Prints a job's JSON as text: its fields, its attempts, its result.
+/// Prints a job's JSON as text: its fields, its attempts, its result, and all that happened to it.
 pub(super) fn print(job: &Value) -> anyhow::Result<()> {
     let mut lines = fields(job);
     lines.extend(attempts(job));
     lines.extend(result(job));
+    lines.push("history".to_owned());
+    lines.extend(list(job, "events").map(log::describe));
     output::line(&lines.join("\n"))
 }
 
