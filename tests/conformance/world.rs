@@ -187,7 +187,6 @@ impl World {
             ("POST", "/compute/record/{id}/replay") => {
                 request(400, fields(json!({ "offset": "x" })))
             }
-            ("DELETE", "/compute/replays/{id}") => request(200, none),
             ("DELETE", "/compute/record/{id}") => {
                 Request { target: "/compute/record/1".into(), ..request(404, none) }
             }
@@ -195,7 +194,7 @@ impl World {
             ("POST", "/drain") => {
                 Request { target: format!("{}/drain", base.over), ..request(409, none) }
             }
-            ("GET", _) => request(200, none),
+            ("GET", _) | ("DELETE", "/compute/replays/{id}") => request(200, none),
             other => panic!("how to ask {other:?} without a change?"),
         };
         Request { body: request.body, ..request }
@@ -215,10 +214,13 @@ impl World {
         match (row.method, rest.as_str()) {
             ("POST", "/jobs" | "/jobs/{worker}") => request(Payload::Object(quick.action(0))),
             ("POST", "/compute/chunks") => request(Payload::Bytes(self.chunk().1.to_vec())),
-            ("POST", "/compute/queues" | "/compute/queues/remote")
-            | ("POST", "/compute/record/start" | "/compute/record/{id}/replay") => {
-                request(Payload::None)
-            }
+            (
+                "POST",
+                "/compute/queues"
+                | "/compute/queues/remote"
+                | "/compute/record/start"
+                | "/compute/record/{id}/replay",
+            ) => request(Payload::None),
             ("DELETE", "/compute/replays/{id}") => {
                 let target = format!("/compute/replays/{}", self.replaying);
                 Request { target, status: 200, body: Payload::None }

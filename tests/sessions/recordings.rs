@@ -132,6 +132,14 @@ fn recordings_made_while_chunks_are_collected_are_whole() {
     let service = Service::start(data.path(), &EAGER);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        /// Also when something fails, so that it is told.
+        struct Done<'a>(&'a AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _done = Done(&done);
         // Each collection has something to do.
         scope.spawn(|| {
             let http = Http::new(service.url());
@@ -162,6 +170,5 @@ fn recordings_made_while_chunks_are_collected_are_whole() {
             assert_eq!(missing(before), []);
             assert_eq!(&archive(&http, *recording), before);
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
