@@ -153,3 +153,6 @@ pub fn verify(
     report.good = report.problems_count == 0;
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests;
