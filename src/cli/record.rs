@@ -171,6 +171,9 @@ async fn print_list(global: &Global, client: &Client, list: ListCommand) -> anyh
             recording.name.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     });
+    if page.recordings.is_empty() && list.after.is_none() {
+        output::say("no recordings yet; `ledgerun record start` begins one");
+    }
     let head = ["recording", "state", "jobs", "open", "from", "to", "origin", "name"];
     output::table(&head, rows.collect())?;
     if let Some(next) = page.next {

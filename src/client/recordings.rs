@@ -1,6 +1,6 @@
 //! The routes of recordings and replays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reqwest::Method;
@@ -161,9 +161,21 @@ impl Replay {
     }
 }
 
-/// How many jobs these are about; what is about one job stands together.
+/// How many jobs these are about. What is about one job stands together; a value that comes again
+/// is that of another run of the same recorded job.
 pub fn count_jobs(mismatched: &[Mismatch]) -> u64 {
-    mismatched.chunk_by(|one, next| one.lsn == next.lsn).count() as u64
+    let mut jobs = 0;
+    for values in mismatched.chunk_by(|one, next| one.lsn == next.lsn) {
+        let mut seen = BTreeSet::new();
+        jobs += 1;
+        for found in values {
+            if !seen.insert(&found.value) {
+                jobs += 1;
+                seen = BTreeSet::from([&found.value]);
+            }
+        }
+    }
+    jobs
 }
 
 /// A replay in the list.
@@ -260,5 +272,24 @@ impl Client {
     /// Ends a replay.
     pub async fn cancel_replay(&self, replay: Lsn) -> Result<Replay, Error> {
         self.json(self.request(Method::DELETE, &format!("/compute/replays/{replay}"))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_counted_each_time_it_ran() {
+        let found = |lsn, value: &str| Mismatch {
+            lsn: Lsn(lsn),
+            value: Some(value.to_owned()),
+            recorded: None,
+            replayed: None,
+        };
+        assert_eq!(count_jobs(&[]), 0);
+        assert_eq!(count_jobs(&[found(1, "a"), found(1, "b"), found(2, "a")]), 2);
+        let twice = [found(1, "a"), found(1, "b"), found(1, "a"), found(1, "b")];
+        assert_eq!(count_jobs(&twice), 2);
     }
 }

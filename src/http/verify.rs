@@ -24,6 +24,9 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Lines that wait for the client.
 const LINES_WAITING: usize = 4;
 
+/// How often a chunk is looked for.
+const TRIES: u32 = 3;
+
 /// One line of the answer.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,11 +96,19 @@ fn run(app: &Arc<App>, lines: &Lines) {
 
 fn find_out(app: &Arc<App>, listener: verify::Listener<'_>) -> Result<Report, verify::Error> {
     let Ok(log) = app.log() else { return Err(verify::Error::Stopped) };
-    // Before the state is looked at: what it needs stays until all was read.
-    let _hold = app.chunks.hold();
-    let live = app.engine.read(Published::clone);
-    let last: Lsn = live.lsn();
-    verify::verify(&**log, &app.chunks, last, Some(&live), listener)
+    let mut tries = TRIES;
+    loop {
+        let live = app.engine.read(Published::clone);
+        let last: Lsn = live.lsn();
+        let report = verify::verify(&**log, &app.chunks, last, Some(&live), &mut *listener)?;
+        tries -= 1;
+        // What was needed may have been let go of, and its chunks collected, before they were
+        // looked up. What is really missing still is when it is looked at again.
+        let missing = report.problems.iter().all(|problem| problem.kind == "missing_chunk");
+        if report.good || !missing || tries == 0 {
+            return Ok(report);
+        }
+    }
 }
 
 /// False when nobody reads.

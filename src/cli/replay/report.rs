@@ -85,6 +85,9 @@ pub(super) fn print_list(global: &Global, replays: &[ReplaySummary]) -> anyhow::
     if global.json {
         return replays.iter().try_for_each(output::json);
     }
+    if replays.is_empty() {
+        output::say("no replays yet; `ledgerun replay start` begins one");
+    }
     let rows = replays.iter().map(|replay| {
         vec![
             replay.replay.to_string(),
