@@ -1,5 +1,6 @@
 //! A worker in shell that can be changed on purpose.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use ledgerun::domain::ChunkId;
@@ -26,9 +27,8 @@ pub(crate) fn speaker(bench: &Bench, odd: &str, even: &str, forgives: bool) -> S
         std::fs::write(folder.join(format!("{file}.output")), output.build().bytes()).unwrap();
         let packed = compressed::encode(word.as_bytes(), Packing::Stored);
         std::fs::write(folder.join(format!("{file}.value")), packed).unwrap();
-        lines += &format!(
-            "{file}() {{ cp say/{file}.value Outputs/{hash}; cp say/{file}.output Build.output; }}\n"
-        );
+        let copy = format!("cp say/{file}.value Outputs/{hash}; cp say/{file}.output Build.output");
+        writeln!(lines, "{file}() {{ {copy}; }}").unwrap();
     }
     if !forgives {
         lines += "if grep -q fail Build.action; then exit 3; fi\n";
