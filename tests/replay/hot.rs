@@ -75,6 +75,15 @@ fn has(http: &Http, number: u64) -> bool {
     http.get(&format!("/compute/chunks/{id}")).unwrap().status == 200
 }
 
+/// Says so when it is dropped: a failing test ends, too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn what_a_recording_needs_outlives_retention_and_collection() {
     let data = tempfile::tempdir().unwrap();
@@ -109,6 +118,7 @@ fn what_a_recording_needs_outlives_retention_and_collection() {
     // While it is exported and runs again, garbage is made and collected.
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let over = Over(&done);
         let litter = scope.spawn(|| {
             let http = Http::new(service.url());
             let mut rounds = 100;
@@ -126,7 +136,7 @@ fn what_a_recording_needs_outlives_retention_and_collection() {
             assert_eq!(report.total, jobs.len() as u64);
         }
         assert!(api::archive(&http, recording) == archive, "something of it is lost");
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(litter.join().unwrap() > 100);
     });
 
