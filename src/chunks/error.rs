@@ -70,6 +70,14 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What a [`Reader`](super::Reader) failed with.
+    pub fn of_read(error: io::Error) -> Self {
+        let other = |source| Self::Io { operation: "read a chunk", source };
+        error.downcast::<Self>().unwrap_or_else(other)
+    }
+}
+
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {

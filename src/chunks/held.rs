@@ -1,5 +1,7 @@
 //! Reading what is held, and what happens when it can't be read.
 
+use std::io::Read as _;
+
 use super::generation::Generation;
 use super::index::Place;
 use super::{Error, Reader, Store};
@@ -15,12 +17,24 @@ impl Store {
         Ok(Reader::new(self.clone(), *id, place, named))
     }
 
+    /// The whole of a held chunk; none when it is missing or damaged.
+    pub fn load(&self, id: &ChunkId) -> Result<Option<Vec<u8>>, Error> {
+        let mut bytes = Vec::new();
+        let read = self
+            .read(id)
+            .and_then(|mut reader| reader.read_to_end(&mut bytes).map_err(Error::of_read));
+        match read {
+            Ok(_) => Ok(Some(bytes)),
+            Err(Error::Missing(_) | Error::Damaged { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Reads a held chunk in full and checks that it still hashes to its name.
     pub fn verify(&self, id: &ChunkId) -> Result<(), Error> {
         let mut reader = self.read(id)?;
         let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut reader, &mut hasher)
-            .map_err(|e| e.downcast::<Error>().unwrap_or_else(read_failed))?;
+        std::io::copy(&mut reader, &mut hasher).map_err(Error::of_read)?;
         let actual = ChunkId(ContentHash::from_blake3(&hasher.finalize()));
         if actual == *id {
             return Ok(());
@@ -64,8 +78,4 @@ impl Store {
         }
         Error::Damaged { id: *id, offset, what }
     }
-}
-
-fn read_failed(source: std::io::Error) -> Error {
-    Error::Io { operation: "read a chunk", source }
 }

@@ -18,7 +18,7 @@ use super::verified::Verified;
 use super::writer::{Spool, Writer};
 use super::{Batch, Error};
 use crate::clock::{Clock, System};
-use crate::domain::ChunkId;
+use crate::domain::{ChunkId, sentence};
 
 /// A handle of the chunk store. All its clones are the same store.
 #[derive(Clone, Debug)]
@@ -234,12 +234,7 @@ impl Store {
     /// Remembers the first failure of the database: from then on nobody knows what is durable.
     pub(super) fn poisoning<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(e) = &result {
-            let mut text = e.to_string();
-            let mut source = std::error::Error::source(e);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
+            let text = sentence(e);
             tracing::error!(error = text, "the chunk store is poisoned");
             // Only the first failure counts.
             let _ = self.inner.poison.set(text);

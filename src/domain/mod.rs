@@ -25,6 +25,6 @@ pub use object::{Blob, ObjectRef};
 pub use queue::{QueueState, QueueToken};
 pub use record::{Cause, Record};
 pub use recording::{Imported, Mismatch, Recorded, ReplayFailure, Verdicts};
-pub use rejection::Rejection;
+pub use rejection::{Rejection, sentence};
 pub use time::{Millis, Timestamp};
 pub use worker::{Function, FunctionKey, Host, RunnerName};

@@ -82,14 +82,6 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// Whether nothing was compared.
-    pub const fn is_empty(&self) -> bool {
-        self.matched == 0
-            && self.mismatched.is_empty()
-            && self.failed.is_empty()
-            && self.newly_passing.is_empty()
-    }
-
     /// Adds these to others.
     pub fn merge_into(mut self, all: &mut Self) {
         all.matched = all.matched.saturating_add(self.matched);

@@ -5,6 +5,18 @@ use super::job::JobState;
 use super::queue::QueueState;
 use super::worker::FunctionKey;
 
+/// An error with its causes, in one line.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
 /// A refusal. The text is for a person and names what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Rejection {

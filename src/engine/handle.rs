@@ -11,7 +11,7 @@ use super::attendance::{Attendance, Register};
 use super::committer::Failed;
 use super::past::{self, Past};
 use super::{Accepted, Error};
-use crate::domain::{Cause, Command, Lsn, NewJob, QueueId, Rejection};
+use crate::domain::{Cause, Command, Lsn, NewJob, QueueId, Rejection, sentence};
 use crate::eventlog::LogReader;
 use crate::runner::{Report, Reports};
 use crate::views::Published;
@@ -91,12 +91,7 @@ impl Shared {
 
     /// Takes nothing more, for this reason; an earlier one stands.
     pub(super) fn poison(&self, failed: &Failed) {
-        let mut reason = failed.to_string();
-        let mut source = std::error::Error::source(failed);
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
-        }
+        let reason = sentence(failed);
         let mut status = self.status_mut();
         if !matches!(*status, Status::Poisoned(_)) {
             tracing::error!(%reason, "the engine stops");

@@ -65,14 +65,20 @@ struct Bench {
     _chunks: tempfile::TempDir,
 }
 
+/// The state after these records, the first ones of a log.
+fn folded<'a>(records: impl IntoIterator<Item = &'a Record>) -> Published {
+    let mut state = Published::default();
+    for record in records {
+        state.apply(record).unwrap();
+    }
+    state
+}
+
 fn open(log: impl EventLog + 'static, records: &[Record], reports_ends: bool) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let chunks = chunks::Store::open(dir.path(), chunks::Options::default()).unwrap();
     let boot = Boot::new();
-    let mut published = Published::default();
-    for record in records {
-        published.apply(record).unwrap();
-    }
+    let published = folded(records);
     let reports = Box::new(boot.handle());
     let runner = Arc::new(InstantRunner {
         reports,
@@ -177,10 +183,7 @@ async fn what_was_acknowledged_survives_a_power_cut_at_every_sync() {
         let bench = open(log.clone(), &[], true);
         let acknowledged = workload(&bench, &log).await;
         let survivors = log.surviving().live();
-        let mut views = Published::default();
-        for record in &survivors {
-            views.apply(record).unwrap();
-        }
+        let views = folded(&survivors);
         for (at, job, state) in acknowledged.into_iter().filter(|(at, ..)| *at < cut) {
             let found = views.views.job_state(job);
             assert!(found.is_some(), "cut {cut}: job {job}, told after sync {at}, is lost");
@@ -290,10 +293,7 @@ async fn the_two_copies_of_the_views_share_what_is_old() {
     let (lsn, digest) = handle.read(|p| (p.lsn(), p.digest()));
     let (shared, segments) = handle.read(|p| (p.views.segments_shared(), p.views.tables_cost()));
     assert!(shared > segments * 3 / 4, "{shared} of {segments} segments");
-    let mut replayed = Published::default();
-    for record in log.live().iter().filter(|record| record.lsn <= lsn) {
-        replayed.apply(record).unwrap();
-    }
+    let replayed = folded(log.live().iter().filter(|record| record.lsn <= lsn));
     assert_eq!(replayed.digest(), digest);
 }
 

@@ -21,8 +21,9 @@ use super::{recordings, store, upload};
 use crate::domain::{Event, Lsn, Rejection};
 use crate::engine;
 use crate::eventlog::LogReader;
-use crate::replay::source::Error as Unreadable;
-use crate::replay::{contents, export};
+use crate::replay::export;
+use crate::replay::selection::Range;
+use crate::replay::source::{self, Error as Unreadable};
 use crate::views::{RecordingRow, RecordingState};
 
 /// Archives that are written at once: each holds its table of chunks.
@@ -174,17 +175,12 @@ struct Source {
 impl Source {
     fn write(&self, out: &mut Outlet) -> Result<(), Unreadable> {
         let Self { log, app, row } = self;
-        if !row.imported {
-            let range = contents::range(row, app.engine.durable());
-            export::live(&**log, &app.chunks, range, &app.engine, out)?;
-            return Ok(());
+        if row.imported {
+            let archive = source::imported(&**log, row.recording)?;
+            return export::imported(&app.chunks, &archive.skeleton, out);
         }
-        match log.get(row.recording)?.map(|record| record.event) {
-            Some(Event::RecordingImported { archive, .. }) => {
-                export::imported(&app.chunks, &archive.skeleton, out)
-            }
-            _ => Err(Unreadable::Missing(row.recording)),
-        }
+        let range = Range::of(row, app.engine.durable());
+        export::live(&**log, &app.chunks, range, &app.engine, out).map(drop)
     }
 }
 

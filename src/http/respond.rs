@@ -12,6 +12,7 @@ use warp::reply::Response;
 use super::answers::Share;
 use super::error::{Error, RETRY_AFTER_SECONDS};
 use super::negotiate::{self, Media, Spelling};
+pub(super) use crate::domain::sentence;
 use crate::domain::{JobState, Lsn, Rejection};
 use crate::engine;
 use crate::wire::cb::Object;
@@ -199,16 +200,4 @@ fn with_rejection(body: Value, rejection: &Rejection) -> Value {
             .with("function_version", key.function.version)
             .with("build_system_version", key.build_system),
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -6,7 +6,7 @@ use super::export;
 use super::selection::{Hints, Range};
 use super::source::{self, Error, Recording as _};
 use crate::chunks::Store;
-use crate::domain::{Event, Lsn, WorkerId};
+use crate::domain::{Lsn, WorkerId};
 use crate::eventlog::LogReader;
 use crate::views::RecordingRow;
 
@@ -21,13 +21,6 @@ pub struct Contents {
     pub bytes: u64,
 }
 
-/// The part of the log that a recording of this instance is in. Of one that can still change: up
-/// to `durable`.
-pub fn range(row: &RecordingRow, durable: Lsn) -> Range {
-    let stop = row.stop.unwrap_or(durable);
-    Range { start: row.start, stop, settled: row.settled.unwrap_or(durable).max(stop) }
-}
-
 /// Reads a recording to count what is in it: of one that can still change, what is in it by now.
 pub fn of(
     log: &Arc<dyn LogReader>,
@@ -37,15 +30,11 @@ pub fn of(
     durable: Lsn,
 ) -> Result<Contents, Error> {
     if row.imported {
-        let missing = || Error::Missing(row.recording);
-        let record = log.get(row.recording)?.ok_or_else(missing)?;
-        let Event::RecordingImported { archive, .. } = record.event else {
-            return Err(missing());
-        };
+        let archive = source::imported(&**log, row.recording)?;
         let recording = source::Imported::open(store.clone(), &archive.skeleton)?;
         let workers = recording.recorded()?.workers().to_vec();
         return Ok(Contents { workers, chunks: archive.chunks, bytes: archive.bytes });
     }
-    let (size, workers) = export::measure(&**log, store, range(row, durable), hints)?;
+    let (size, workers) = export::measure(&**log, store, Range::of(row, durable), hints)?;
     Ok(Contents { workers, chunks: size.chunks, bytes: size.bytes })
 }

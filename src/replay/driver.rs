@@ -16,7 +16,9 @@ use super::script::Script;
 use super::{Error, script};
 use crate::chunks::Store;
 use crate::clock::monotonic;
-use crate::domain::{Cause, Command, Lsn, NewJob, QueueState, Rejection, ReplayFailure, Verdicts};
+use crate::domain::{
+    Cause, Command, Lsn, NewJob, QueueState, Rejection, ReplayFailure, Verdicts, sentence,
+};
 use crate::engine::{self, Handle, Status};
 use crate::eventlog::LogReader;
 use crate::views::ReplayRow;
@@ -73,29 +75,18 @@ async fn attempt(handle: Handle, store: Store, replay: Lsn) -> Lsn {
     match Driver::drive(handle.clone(), store, replay).await {
         Ok(()) | Err(Error::Engine(engine::Error::Stopping | engine::Error::Poisoned)) => {}
         Err(error @ (Error::Engine(_) | Error::Log(_))) => {
-            tracing::warn!(%replay, error = %chain(&error), "a replay pauses");
+            tracing::warn!(%replay, error = %sentence(&error), "a replay pauses");
             tokio::time::sleep(RETRY_AFTER).await;
         }
         Err(error) => {
-            tracing::warn!(%replay, error = %chain(&error), "a replay cannot go on");
-            let reason = Some(chain(&error));
+            tracing::warn!(%replay, error = %sentence(&error), "a replay cannot go on");
+            let reason = Some(sentence(&error));
             let end = Command::EndReplay { replay, reason };
             // When the service stops, it is tried again after the next start.
             let _ = handle.execute(end, Cause::UNKNOWN).await;
         }
     }
     replay
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// One replay on its way.
@@ -250,12 +241,8 @@ impl Driver {
             match result {
                 Ok(_) => self.next += 1,
                 // Somebody cancelled or drained its queue, or ended it.
-                Err(Rejection::QueueState { queue, state, .. }) => {
-                    self.stopped = Some(format!("its queue {queue} is {state}"));
-                    return Ok(());
-                }
-                Err(Rejection::UnknownQueue(queue)) => {
-                    self.stopped = Some(format!("its queue {queue} was forgotten"));
+                Err(Rejection::QueueState { .. } | Rejection::UnknownQueue(_)) => {
+                    self.look();
                     return Ok(());
                 }
                 Err(refused) => {

@@ -17,7 +17,10 @@ pub mod selection;
 pub mod source;
 pub mod verify;
 
-use crate::domain::{Event, Lsn};
+use self::recorded::Recorded;
+use self::selection::Range;
+use self::source::Recording;
+use crate::domain::Lsn;
 use crate::engine::Handle;
 use crate::views::RecordingRow;
 use crate::{chunks, engine, eventlog};
@@ -47,20 +50,21 @@ pub enum Error {
     Panicked,
 }
 
-/// Opens a complete recording.
+/// Opens a complete recording; with what its records say of its jobs.
 pub fn open(
     handle: &Handle,
     store: &chunks::Store,
     recording: &RecordingRow,
-) -> Result<Box<dyn source::Recording>, Error> {
-    let lost = || Error::Unknown(recording.recording);
+) -> Result<(Box<dyn Recording>, Recorded), Error> {
     let log = handle.log().ok_or(engine::Error::Starting)?;
     if recording.imported {
-        let record = log.get(recording.recording)?.ok_or_else(lost)?;
-        let Event::RecordingImported { archive, .. } = record.event else { return Err(lost()) };
-        return Ok(Box::new(source::Imported::open(store.clone(), &archive.skeleton)?));
+        let archive = source::imported(&**log, recording.recording)?;
+        let imported = source::Imported::open(store.clone(), &archive.skeleton)?;
+        let recorded = imported.recorded()?;
+        return Ok((Box::new(imported), recorded));
     }
-    let (stop, settled) = recording.stop.zip(recording.settled).ok_or_else(lost)?;
-    let range = selection::Range { start: recording.start, stop, settled };
-    Ok(Box::new(source::Live::open(log.clone(), store.clone(), range, handle)?))
+    let settled = recording.settled.ok_or(Error::Unknown(recording.recording))?;
+    let range = Range::of(recording, settled);
+    let (live, recorded) = source::Live::open(log.clone(), store.clone(), range, handle)?;
+    Ok((Box::new(live), recorded))
 }

@@ -41,8 +41,8 @@ pub fn count(
     recording: &RecordingRow,
     plan: &Plan,
 ) -> Result<u64, Error> {
-    let recording = open(handle, store, recording)?;
-    let chosen = choose(&*recording, plan)?.len() as u64;
+    let (recording, jobs) = open(handle, store, recording)?;
+    let chosen = choose(&*recording, &jobs, plan)?.len() as u64;
     let total = chosen.saturating_mul(plan.repeat);
     if total > TOTAL_MAX { Err(Error::TooMany { total, limit: TOTAL_MAX }) } else { Ok(total) }
 }
@@ -56,15 +56,18 @@ pub fn of(handle: &Handle, store: &Store, replay: &ReplayRow) -> Result<Script, 
     let json = load(store, &plan)?.ok_or_else(lost)?;
     let plan: Plan = serde_json::from_slice(&json).map_err(Error::Plan)?;
     let row = handle.read(|published| published.views.recording(replay.recording));
-    let recording = open(handle, store, &row.ok_or_else(lost)?)?;
-    let chosen = choose(&*recording, &plan)?;
+    let (recording, jobs) = open(handle, store, &row.ok_or_else(lost)?)?;
+    let chosen = choose(&*recording, &jobs, &plan)?;
     Ok(Script { replay: replay.clone(), plan, recording, store: store.clone(), chosen })
 }
 
 /// The jobs that a plan selects, in their recorded order.
-fn choose(recording: &dyn Recording, plan: &Plan) -> Result<Vec<(Job, WorkerId)>, Error> {
-    let jobs = recording.recorded()?;
-    let functions = functions(recording, plan, &jobs)?;
+fn choose(
+    recording: &dyn Recording,
+    jobs: &Jobs,
+    plan: &Plan,
+) -> Result<Vec<(Job, WorkerId)>, Error> {
+    let functions = functions(recording, plan, jobs)?;
     let name = |job: &Job| functions.get(&job.lsn).map_or("", String::as_str);
     let selected = plan.select(jobs.jobs().iter().map(|job| (job.lsn, name(job))));
     let chosen = selected.filter_map(|index| jobs.jobs().get(index));
@@ -197,22 +200,9 @@ fn parse(bytes: Vec<u8>) -> Result<Output, String> {
 
 /// A held object; none when it is not held.
 fn load(store: &Store, object: &ObjectRef) -> Result<Option<Vec<u8>>, Error> {
-    let chunk = match object {
-        ObjectRef::Inline(blob) => return Ok(Some(blob.0.to_vec())),
-        ObjectRef::Chunk(chunk) => chunk,
-    };
-    let mut bytes = Vec::new();
-    let read = store.read(chunk).and_then(|mut reader| {
-        std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(|source| {
-            source.downcast::<crate::chunks::Error>().unwrap_or_else(|source| {
-                crate::chunks::Error::Io { operation: "read a chunk", source }
-            })
-        })
-    });
-    match read {
-        Ok(_) => Ok(Some(bytes)),
-        Err(crate::chunks::Error::Missing(_) | crate::chunks::Error::Damaged { .. }) => Ok(None),
-        Err(other) => Err(other.into()),
+    match object {
+        ObjectRef::Inline(blob) => Ok(Some(blob.0.to_vec())),
+        ObjectRef::Chunk(chunk) => Ok(store.load(chunk)?),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::event::Subject;
 use crate::domain::{Event, Lsn, Outcome, Record, WorkerId};
 use crate::engine;
 use crate::eventlog::LogReader;
-use crate::views::Views;
+use crate::views::{RecordingRow, Views};
 
 /// The part of the log that a recording is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,14 @@ pub struct Range {
     pub stop: Lsn,
     /// The record by which the last of them had ended.
     pub settled: Lsn,
+}
+
+impl Range {
+    /// That of a recording of this instance. Of one that can still change: up to `last`.
+    pub fn of(row: &RecordingRow, last: Lsn) -> Self {
+        let stop = row.stop.unwrap_or(last);
+        Self { start: row.start, stop, settled: row.settled.unwrap_or(last).max(stop) }
+    }
 }
 
 /// Who may know where older records are, so that the log needn't be searched. Wrong or missing

@@ -9,13 +9,13 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::content::{PIECE_BYTES, fill};
-use super::failure::{Stop, chain, failure};
+use super::failure::{Stop, failure};
 use super::folder::{OUTPUT_FILE, OUTPUTS};
 use super::local::Control;
 use crate::chunks::{self, Batch, Store};
 use crate::domain::event::TAIL_INLINE_BYTES_MAX;
 use crate::domain::object::INLINE_BYTES_MAX;
-use crate::domain::{Blob, Failure, FailureKind, ObjectRef, Outcome, Tail};
+use crate::domain::{Blob, Failure, FailureKind, ObjectRef, Outcome, Tail, sentence};
 use crate::wire::cb::Object;
 use crate::wire::compressed::{Limits, Reader};
 use crate::wire::output::{Output, OutputValue};
@@ -199,7 +199,7 @@ fn open(path: &Path) -> Result<File, Unopened> {
 
 /// What is inside of an I/O error, which may be a decoder's refusal.
 fn wrapped(error: &io::Error) -> String {
-    error.get_ref().map_or_else(|| error.to_string(), |inner| chain(inner))
+    error.get_ref().map_or_else(|| error.to_string(), |inner| sentence(inner))
 }
 
 fn bad(reason: impl Into<String>) -> Failure {
@@ -209,5 +209,5 @@ fn bad(reason: impl Into<String>) -> Failure {
 /// The store failed, not the worker.
 #[expect(clippy::needless_pass_by_value, reason = "used as a function of errors")]
 fn unstored(error: chunks::Error) -> Failure {
-    failure(FailureKind::RunnerLost, format!("cannot store the outputs: {}", chain(&error)))
+    failure(FailureKind::RunnerLost, format!("cannot store the outputs: {}", sentence(&error)))
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::local::Cut;
 use crate::domain::event::REASON_BYTES_MAX;
-use crate::domain::{ChunkId, Failure, FailureKind};
+use crate::domain::{ChunkId, Failure, FailureKind, sentence};
 
 /// Why an attempt goes no further.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) fn unreadable(what: &str, chunk: ChunkId, error: &crate::chunks::Erro
         ),
         _ => failure(
             FailureKind::RunnerLost,
-            format!("cannot read {what} (chunk {chunk}): {}", chain(error)),
+            format!("cannot read {what} (chunk {chunk}): {}", sentence(error)),
         ),
     }
 }
@@ -57,18 +57,6 @@ pub(super) fn cut(cut: Cut) -> Failure {
         Cut::Killed => failure(FailureKind::Exit, "killed on request"),
         Cut::Stopped => failure(FailureKind::RunnerLost, "the service stopped before it ended"),
     }
-}
-
-/// An error with its sources, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// "killed by signal 11 (SIGSEGV)".

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::domain::{Function, Guid, Host};
+use crate::domain::{Function, Guid, Host, sentence};
 use crate::wire::action::Action;
 use crate::wire::cb::{Object, ObjectError};
 use crate::wire::schema::SchemaError;
@@ -133,12 +133,7 @@ impl Worker {
         match self.run(arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                let mut text = format!("error: {error}");
-                let mut below = std::error::Error::source(&error);
-                while let Some(cause) = below {
-                    text = format!("{text}: {cause}");
-                    below = cause.source();
-                }
+                let text = format!("error: {}", sentence(&error));
                 // Nobody is left to tell when stderr is gone.
                 let _ = writeln!(io::stderr(), "{text}");
                 ExitCode::FAILURE

@@ -90,7 +90,7 @@ fn check(world: &World, recording: Lsn) {
     let skeleton = import(&store, &bytes);
     let imported = Imported::open(store.clone(), &skeleton).unwrap();
     let live = Live::open(world.reader(), world.store.clone(), range, &world.published.views);
-    let told = all(&live.unwrap(), &chunks);
+    let told = all(&live.unwrap().0, &chunks);
     assert_eq!(all(&file, &chunks), told);
     assert_eq!(all(&imported, &chunks), told);
 

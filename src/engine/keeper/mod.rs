@@ -5,10 +5,11 @@
 //! everybody else, so that what it did is in the log.
 
 mod marks;
+mod needs;
 mod pins;
 mod retention;
 
-pub(crate) use self::marks::{Needed, needed, of_attempt};
+pub(crate) use self::needs::{Names, Needed, needed};
 pub(crate) use self::pins::Pins;
 
 use std::io;

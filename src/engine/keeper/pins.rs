@@ -4,22 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use crate::domain::{Event, Lsn, QueueId, Record, Run, WorkerId};
+use crate::replay::selection::Range;
 use crate::views::Held;
-
-/// A recording of this instance.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    start: Lsn,
-    /// Jobs submitted up to here are its own.
-    stop: Lsn,
-    /// Up to here the log tells of them.
-    settled: Lsn,
-}
 
 /// Records beyond those of what is still held.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
-    /// Ascending. At most one recording is under way, so they don't overlap.
+    /// Of recordings of this instance, ascending. At most one recording is under way, so they don't overlap.
     ranges: Vec<Range>,
     /// Of running replays.
     queues: BTreeSet<QueueId>,
@@ -38,13 +29,8 @@ impl Pins {
     pub(crate) fn new(held: &Held) -> Self {
         let last = held.lsn();
         let own = held.recordings().iter().filter(|row| !row.imported);
-        let ranges = own.map(|row| Range {
-            start: row.start,
-            stop: row.stop.unwrap_or(last),
-            settled: row.settled.unwrap_or(last),
-        });
         Self {
-            ranges: ranges.collect(),
+            ranges: own.map(|row| Range::of(row, last)).collect(),
             queues: held.replays().iter().map(|replay| replay.queue).collect(),
             replays_from: held.replays().iter().map(|replay| replay.replay).min(),
             ..Self::default()

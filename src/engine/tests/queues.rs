@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Bench, InstantRunner, failed, job, open, register};
+use super::{Bench, InstantRunner, failed, folded, job, open, register};
 use crate::domain::{
     Answer, AttemptRef, Cause, Command, Event, JobState, Lsn, NewJob, NewQueue, QueueId,
     QueueState, Rejection,
@@ -116,10 +116,7 @@ async fn what_was_said_about_queues_survives_a_power_cut_at_every_sync() {
         let told = work(&log).await;
         let survivors = log.surviving();
         let records = survivors.live();
-        let mut found = Published::default();
-        for record in &records {
-            found.apply(record).unwrap();
-        }
+        let found = folded(&records);
         for (at, told) in told.into_iter().filter(|(at, _)| *at < cut) {
             assert!(told.holds(&found.views), "cut {cut}: {told:?} after sync {at} is lost");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bench, failed, job, open, register};
+use super::{Bench, failed, folded, job, open, register};
 use crate::domain::{
     Answer, Blob, Cause, Command, JobState, Lsn, NewJob, NewReplay, ObjectRef, QueueState,
     Replayed, Verdicts,
@@ -175,10 +175,7 @@ async fn what_was_said_about_recordings_survives_a_power_cut_at_every_sync() {
         let told = work(&log).await;
         let survivors = log.surviving();
         let records = survivors.live();
-        let mut found = Published::default();
-        for record in &records {
-            found.apply(record).unwrap();
-        }
+        let found = folded(&records);
         for (at, told) in told.into_iter().filter(|(at, _)| *at < cut) {
             assert!(told.holds(&found.views), "cut {cut}: {told:?} after sync {at} is lost");
         }

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use super::{Error, Recording, Records, in_store};
 use crate::chunks::{self, Store};
-use crate::domain::{ChunkId, Lsn, Record};
+use crate::domain::{self, ChunkId, Event, Lsn, Record};
+use crate::eventlog::LogReader;
 use crate::replay::archive::{Archive, Head, ReadAt};
 
 /// A recording that was imported: its skeleton is one chunk, and the chunks it refers to are held.
@@ -24,6 +25,14 @@ impl Imported {
     /// Its skeleton.
     pub const fn skeleton(&self) -> &Archive<Mutex<chunks::Reader>> {
         &self.skeleton
+    }
+}
+
+/// What the log says of a recording that was imported.
+pub fn imported(log: &dyn LogReader, recording: Lsn) -> Result<domain::Imported, Error> {
+    match log.get(recording)?.map(|record| record.event) {
+        Some(Event::RecordingImported { archive, .. }) => Ok(archive),
+        _ => Err(Error::Missing(recording)),
     }
 }
 

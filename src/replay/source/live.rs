@@ -8,6 +8,7 @@ use crate::chunks::Store;
 use crate::domain::{ChunkId, Event, Lsn, Record};
 use crate::eventlog::LogReader;
 use crate::replay::archive::Head;
+use crate::replay::recorded::Recorded;
 use crate::replay::selection::{Hints, Range, Selector};
 
 /// A recording of this instance: a range of its log, and some records from before and after.
@@ -20,13 +21,14 @@ pub struct Live {
 }
 
 impl Live {
-    /// Reads the range once to find what else belongs to the recording.
+    /// Reads the range once to find what else belongs to the recording, and with it what its
+    /// records say of its jobs.
     pub fn open(
         log: Arc<dyn LogReader>,
         store: Store,
         range: Range,
         hints: &dyn Hints,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Recorded), Error> {
         let head = head(&*log, range)?;
         let mut selector = Selector::new(range.start, range.stop);
         for record in log.scan(range.start, range.settled) {
@@ -37,8 +39,8 @@ impl Live {
                 selector.after(&record);
             }
         }
-        let (_, context) = selector.finish(&*log, hints, &mut |_| {})?;
-        Ok(Self { log, store, head, context })
+        let (recorded, context) = selector.finish(&*log, hints, &mut |_| {})?;
+        Ok((Self { log, store, head, context }, recorded))
     }
 
     /// Those records from outside of the range that are in `from..to`.

@@ -12,7 +12,7 @@ use crate::domain::{ChunkId, Lsn, ObjectRef, Record};
 use crate::eventlog;
 use crate::eventlog::codec::DecodeError;
 
-pub use self::imported::Imported;
+pub use self::imported::{Imported, imported};
 pub use self::live::Live;
 
 pub use super::references::OBJECT_BYTES_MAX;

@@ -1,17 +1,14 @@
 //! Looking up every chunk that is needed.
 
-use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use super::{Error, Listener, Phase, Problem, Report, Steps};
 use crate::chunks::{self, Store};
-use crate::domain::{ChunkId, ContentHash, Lsn, ObjectRef};
-use crate::engine::keeper::{Needed, Pins, needed, of_attempt};
+use crate::domain::{ChunkId, ContentHash, Lsn};
+use crate::engine::keeper::{Names, Needed, Pins, needed};
 use crate::eventlog::LogReader;
 use crate::replay::source::Imported;
 use crate::views::Held;
-use crate::wire::cb::Object;
-use crate::wire::references::Kind;
 
 /// Chunks that are not yet sorted in.
 const FRESH_LEN_MAX: usize = 4_096;
@@ -47,7 +44,7 @@ pub(super) fn check(
     report: &mut Report,
     listener: Listener<'_>,
 ) -> Result<(), Error> {
-    let mut finder = Finder { log, store, census: Census::default(), read: BTreeSet::new() };
+    let mut finder = Finder { log, store, census: Census::default() };
     finder.find(held, report.first_lsn)?;
     let mut census = finder.census;
     census.sort();
@@ -85,7 +82,7 @@ fn hash(store: &Store, chunk: &ChunkId) -> Result<(u64, ContentHash), chunks::Er
     let mut buffer = vec![0; 64 << 10];
     let mut bytes = 0;
     loop {
-        let count = reader.read(&mut buffer).map_err(of_chunk)?;
+        let count = reader.read(&mut buffer).map_err(chunks::Error::of_read)?;
         if count == 0 {
             return Ok((bytes, ContentHash::from_blake3(&hasher.finalize())));
         }
@@ -94,19 +91,11 @@ fn hash(store: &Store, chunk: &ChunkId) -> Result<(u64, ContentHash), chunks::Er
     }
 }
 
-fn of_chunk(wrong: std::io::Error) -> chunks::Error {
-    wrong
-        .downcast::<chunks::Error>()
-        .unwrap_or_else(|source| chunks::Error::Io { operation: "read a chunk", source })
-}
-
 /// Finds what is needed, as the collection of chunks does.
 struct Finder<'a> {
     log: &'a dyn LogReader,
     store: &'a Store,
     census: Census,
-    /// Objects that are chunks themselves are read once.
-    read: BTreeSet<ChunkId>,
 }
 
 impl Finder<'_> {
@@ -117,64 +106,23 @@ impl Finder<'_> {
                 pins.look(&record?);
             }
         }
+        let mut names = Names::new(self.log, self.store);
         for record in self.log.scan(first, held.lsn()) {
             let record = record?;
             let lsn = record.lsn;
             for needed in needed(held, &pins, record) {
-                self.add(needed, lsn)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, needed: Needed, by: Lsn) -> Result<(), Error> {
-        match needed {
-            Needed::Chunk(chunk) => self.census.add(chunk, by),
-            Needed::Object(kind, object) => self.add_object(kind, object, by)?,
-            Needed::Skeleton(skeleton) => self.add_imported(skeleton, by),
-            Needed::Attempts(last) => {
-                let mut at = last;
-                while let Some(record) = self.log.get(at)? {
-                    at = record.prev;
-                    for needed in of_attempt(&record.event) {
-                        self.add(needed, record.lsn)?;
-                    }
+                if let Needed::Skeleton(skeleton) = needed {
+                    self.add_imported(skeleton, lsn);
                 }
+                let census = &mut self.census;
+                names.of::<Error>(needed, lsn, &mut |chunk, by| census.add(chunk, by))?;
             }
-        }
-        Ok(())
-    }
-
-    fn add_object(&mut self, kind: Kind, object: ObjectRef, by: Lsn) -> Result<(), Error> {
-        let bytes = match object {
-            ObjectRef::Inline(blob) => blob.0,
-            ObjectRef::Chunk(chunk) => {
-                self.census.add(chunk, by);
-                if !self.read.insert(chunk) {
-                    return Ok(());
-                }
-                let mut bytes = Vec::new();
-                let read = self.store.read(&chunk);
-                let read = read.and_then(|mut reader| {
-                    reader.read_to_end(&mut bytes).map_err(of_chunk).map(drop)
-                });
-                match read {
-                    Ok(()) => bytes.into(),
-                    // Noted when the chunks are looked up.
-                    Err(chunks::Error::Missing(_) | chunks::Error::Damaged { .. }) => return Ok(()),
-                    Err(other) => return Err(other.into()),
-                }
-            }
-        };
-        if let Ok(object) = Object::parse(bytes) {
-            kind.chunks(&object).into_iter().for_each(|chunk| self.census.add(chunk, by));
         }
         Ok(())
     }
 
     /// What the archive of an imported recording brought; chunks it came without are not needed.
     fn add_imported(&mut self, skeleton: ChunkId, by: Lsn) {
-        self.census.add(skeleton, by);
         // A skeleton that can't be read is noted when the chunks are looked up.
         let Ok(imported) = Imported::open(self.store.clone(), &skeleton) else { return };
         for entry in imported.skeleton().chunks().map_while(Result::ok) {
