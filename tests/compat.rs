@@ -12,6 +12,7 @@ use kinds::{KINDS, kind};
 use ledgerun::domain::{Lsn, Record};
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
 use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
+use serde_bytes::ByteBuf;
 
 /// Log files, one of each schema: a `MessagePack` array of the values, whose LSNs count from 1.
 const INITIAL: &[u8] = include_bytes!("../migrations/0001_initial/fixture.msgpack");
@@ -20,8 +21,8 @@ const RECORDINGS: &[u8] = include_bytes!("../migrations/0003_recordings/fixture.
 const ALL: [&[u8]; 3] = [INITIAL, QUEUES, RECORDINGS];
 
 fn values(file: &[u8]) -> Vec<Vec<u8>> {
-    let values: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(file).unwrap();
-    values.into_iter().map(serde_bytes::ByteBuf::into_vec).collect()
+    let values: Vec<ByteBuf> = rmp_serde::from_slice(file).unwrap();
+    values.into_iter().map(ByteBuf::into_vec).collect()
 }
 
 /// Decodes a log and checks its chain.
@@ -84,6 +85,41 @@ fn an_old_log_lives_in_a_database_of_today() {
     let mut found = Vec::new();
     open(&mut found).unwrap();
     assert_eq!(found, old);
+}
+
+/// Of schema 4 on, a fixture is the entries of the tree themselves, each with its key.
+const FRAMES: &[u8] = include_bytes!("../migrations/0004_frames/fixture.msgpack");
+
+#[test]
+fn a_log_of_frames_is_still_read_and_goes_on() {
+    let entries: Vec<(ByteBuf, ByteBuf)> = rmp_serde::from_slice(FRAMES).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let db = sled::open(dir.path().join("log")).unwrap();
+        db.open_tree("meta").unwrap().insert("schema", &4_u32.to_be_bytes()).unwrap();
+        let events = db.open_tree("events").unwrap();
+        for (key, value) in &entries {
+            events.insert(key, value.as_slice()).unwrap();
+        }
+        db.flush().unwrap();
+    }
+    let open = |found: &mut Vec<Record>| {
+        let data = Arc::new(DataDir::lock(dir.path()).unwrap());
+        SledLog::open(&data, OpenOptions::default(), |record| {
+            found.push(record);
+            Ok::<_, String>(())
+        })
+    };
+    let mut found = Vec::new();
+    let mut log = open(&mut found).unwrap();
+    assert_eq!(found, samples::records()[..found.len()]);
+    assert!(entries.len() < found.len() / 2, "most lie in frames");
+    let next = Record { lsn: log.last().next(), ..found[0].clone() };
+    log.append(std::slice::from_ref(&next)).unwrap();
+    drop(log);
+    found.clear();
+    drop(open(&mut found).unwrap());
+    assert_eq!(found.last(), Some(&next));
 }
 
 #[test]

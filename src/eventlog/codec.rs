@@ -123,18 +123,44 @@ pub fn decode(lsn: Lsn, value: &[u8]) -> Result<(Record, Chain), DecodeError> {
     if version != CODEC_VERSION {
         return Err(DecodeError::Version(version));
     }
-    let (after, mut body) = rest.split_first_chunk().ok_or(DecodeError::Short(value.len()))?;
+    let (after, body) = rest.split_first_chunk().ok_or(DecodeError::Short(value.len()))?;
+    let Body { at, prev, cause, event } = match borrowing(body) {
+        Some(parsed) => parsed,
+        None => copying(body, HEADER_BYTES)?,
+    };
+    Ok((Record { lsn, at, prev, cause, event }, Chain(*after)))
+}
+
+/// Parses a body that is whole and alone, which nearly all are. It copies nothing to look at it, but
+/// can't tell where it stopped.
+fn borrowing(body: &[u8]) -> Option<Body> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
+    deserializer.set_max_depth(DEPTH_MAX);
+    let parsed = Body::deserialize(&mut deserializer).ok()?;
+    // At the end there is no marker to read. A unit has nothing inside that could be missing instead.
+    <()>::deserialize(&mut deserializer).is_err_and(is_end).then_some(parsed)
+}
+
+fn is_end(error: rmp_serde::decode::Error) -> bool {
+    matches!(
+        error,
+        rmp_serde::decode::Error::InvalidMarkerRead(error)
+            if error.kind() == std::io::ErrorKind::UnexpectedEof
+    )
+}
+
+/// The same with the place and the reason when it is wrong. `before` bytes of the value precede it.
+fn copying(mut body: &[u8], before: usize) -> Result<Body, DecodeError> {
+    let bytes = body.len();
     let mut deserializer = rmp_serde::Deserializer::new(&mut body);
     deserializer.set_max_depth(DEPTH_MAX);
-    let parsed = Body::deserialize(&mut deserializer);
-    match parsed {
+    match Body::deserialize(&mut deserializer) {
         Err(source) => {
-            Err(DecodeError::Body { offset: value.len().saturating_sub(body.len()), source })
+            let offset = before + bytes.saturating_sub(body.len());
+            Err(DecodeError::Body { offset, source })
         }
         Ok(_) if !body.is_empty() => Err(DecodeError::Trailing(body.len())),
-        Ok(Body { at, prev, cause, event }) => {
-            Ok((Record { lsn, at, prev, cause, event }, Chain(*after)))
-        }
+        Ok(parsed) => Ok(parsed),
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Damage {
     Chain(Lsn),
     #[error("record {lsn} is not readable")]
     Record { lsn: Lsn, source: super::codec::DecodeError },
+    #[error("record {lsn} is not readable")]
+    Frame { lsn: Lsn, source: super::FrameError },
     #[error("record {lsn} contradicts the records before it")]
     Rejected { lsn: Lsn, source: Source },
     #[error("it holds records but no format version")]

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use super::codec::{Chain, Encoder};
 use super::{Error, EventLog, LogReader, Value};
 use crate::domain::{Lsn, Record};
@@ -165,7 +167,9 @@ impl LogReader for MemoryLog {
         let records = self.scan(from, to);
         Box::new(records.map(|record| {
             let record = record?;
-            self.lock().encode(&record).map(|(value, _)| (record.lsn, value.to_vec()))
+            self.lock()
+                .encode(&record)
+                .map(|(value, _)| (record.lsn, Bytes::copy_from_slice(value)))
         }))
     }
 

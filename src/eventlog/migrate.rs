@@ -4,6 +4,8 @@
 //! how to read them. Each folder of `migrations/` is one step with its reasons and a log of its
 //! time that must stay readable.
 
+#[path = "../../migrations/0004_frames/up.rs"]
+mod frames;
 #[path = "../../migrations/0001_initial/up.rs"]
 mod initial;
 #[path = "../../migrations/0002_queues/up.rs"]
@@ -12,7 +14,7 @@ mod queues;
 mod recordings;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
@@ -25,7 +27,7 @@ type Step = fn(&::sled::Db) -> ::sled::Result<()>;
 
 /// The step that leads to each schema, from 1.
 const STEPS: [(u32, Step); SCHEMA as usize] =
-    [(1, initial::up), (2, queues::up), (3, recordings::up)];
+    [(1, initial::up), (2, queues::up), (3, recordings::up), (4, frames::up)];
 
 /// The schema of `db`, `None` when it is new.
 pub(super) fn stored(db: &::sled::Db) -> ::sled::Result<Option<u32>> {

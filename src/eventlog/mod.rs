@@ -3,6 +3,7 @@
 pub mod codec;
 mod datadir;
 mod error;
+mod frame;
 mod hwm;
 pub mod memory;
 mod migrate;
@@ -10,10 +11,13 @@ mod sled;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::domain::{Lsn, Record};
 
 pub use self::datadir::{BALLAST_BYTES, DataDir};
 pub use self::error::{Damage, Error, Kind, Source};
+pub use self::frame::FrameError;
 pub use self::memory::MemoryLog;
 pub use self::sled::{OpenOptions, SledLog};
 
@@ -37,7 +41,7 @@ pub trait EventLog: Send {
 }
 
 /// A record as it is stored, with its position.
-pub type Value = Result<(Lsn, Vec<u8>), Error>;
+pub type Value = Result<(Lsn, Bytes), Error>;
 
 /// Reads records by position.
 pub trait LogReader: Send + Sync {

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use bytes::Bytes;
+
 use super::archive::{Encoder, Error as ArchiveError};
 use super::flagged::Flags;
 use super::references::{self, ChunkSet, OBJECT_BYTES_MAX, REFERRED};
@@ -156,7 +158,7 @@ fn find(
 
 fn decode(
     range: Range,
-    values: &Receiver<Vec<(Lsn, Vec<u8>)>>,
+    values: &Receiver<Vec<(Lsn, Bytes)>>,
 ) -> Result<(Selector, ChunkSet), Error> {
     let mut selector = Selector::new(range.start, range.stop);
     let mut chunks = ChunkSet::default();
@@ -187,7 +189,7 @@ fn follow(store: &Store, chunks: &mut ChunkSet) -> Result<(), Error> {
             Err(_) if store.len(&chunk).is_none() => continue,
             Err(source) => return Err(Error::Chunk { chunk, source }),
         }
-        let object = bytes::Bytes::from(object);
+        let object = Bytes::from(object);
         for kind in references::kinds(flags) {
             for named in references::named(kind, object.clone()) {
                 chunks.add(named, REFERRED);

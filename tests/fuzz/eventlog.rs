@@ -6,5 +6,9 @@ pub mod codec;
 #[expect(dead_code, reason = "the codec's own errors are few of them")]
 #[path = "../../src/eventlog/error.rs"]
 mod error;
+#[expect(dead_code, reason = "only its error is needed")]
+#[path = "../../src/eventlog/frame.rs"]
+mod frame;
 
 pub use self::error::Error;
+pub use self::frame::FrameError;

@@ -84,7 +84,7 @@ impl LogReader for Counting {
         &self,
         from: Lsn,
         to: Lsn,
-    ) -> Box<dyn Iterator<Item = Result<(Lsn, Vec<u8>), eventlog::Error>> + Send + '_> {
+    ) -> Box<dyn Iterator<Item = eventlog::Value> + Send + '_> {
         self.log.scan_values(from, to)
     }
 

@@ -243,6 +243,17 @@ proptest! {
     }
 }
 
+#[test]
+fn nothing_may_follow_a_body() {
+    let mut encoder = Encoder::default();
+    let mut value = encoder.encode(&sized(100), Chain::START).unwrap().0.to_vec();
+    value.push(0);
+    for byte in 0..=u8::MAX {
+        *value.last_mut().unwrap() = byte;
+        assert!(matches!(decode(Lsn(7), &value), Err(DecodeError::Trailing(1))), "{byte}");
+    }
+}
+
 fn sized(bytes: usize) -> Record {
     let event = Event::AttemptStarted {
         execution: Lsn(1),

@@ -4,10 +4,14 @@ mod guard;
 mod open;
 mod reader;
 
+use std::path::Path;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use self::reader::SledReader;
 use super::codec::{Chain, Encoder};
+use super::frame::{FrameError, Packer, Records};
 use super::hwm::{HighWater, Mark};
 use super::{DataDir, Error, EventLog, LogReader};
 use crate::domain::{Lsn, Record};
@@ -31,9 +35,9 @@ pub struct SledLog {
 /// How many calls of `sync_mark`, which come every second, are between two looks for free space.
 const BALLAST_EVERY: u32 = 60;
 
-/// What an append writes. A lone record needs no batch, whose frame is a second write to the disk.
+/// What an append writes. A lone entry needs no batch, whose own frame is a second write to the disk.
 enum Write {
-    Lone([u8; 8], Vec<u8>),
+    Lone(Lsn, Vec<u8>),
     Batch(::sled::Batch),
 }
 
@@ -83,8 +87,9 @@ impl SledLog {
 
     /// Encodes all of `records` before anything is written.
     fn encode(&mut self, records: &[Record]) -> Result<(Write, Mark), Error> {
-        let mut lone = None;
+        let mut packer = Packer::default();
         let mut batch = ::sled::Batch::default();
+        let mut entries = 0_usize;
         let mut last = self.last;
         for record in records {
             let expected = last.lsn.next();
@@ -92,20 +97,28 @@ impl SledLog {
                 return Err(Error::OutOfOrder { lsn: record.lsn, expected });
             }
             let (value, chain) = self.encoder.encode(record, last.chain)?;
-            if records.len() == 1 {
-                lone = Some((record.lsn.to_key(), value.to_vec()));
-            } else {
-                batch.insert(&record.lsn.to_key(), value);
+            if let Some((first, entry)) = packer.push(record.lsn, value) {
+                batch.insert(&first.to_key(), entry);
+                entries += 1;
             }
             last = Mark { lsn: record.lsn, chain };
         }
-        Ok((lone.map_or(Write::Batch(batch), |(key, value)| Write::Lone(key, value)), last))
+        let write = match packer.take() {
+            Some((first, entry)) if entries == 0 => Write::Lone(first, entry),
+            rest => {
+                if let Some((first, entry)) = rest {
+                    batch.insert(&first.to_key(), entry);
+                }
+                Write::Batch(batch)
+            }
+        };
+        Ok((write, last))
     }
 
     fn commit(&mut self, write: Write, last: Mark) -> Result<(), super::error::Source> {
         let events = self.reader.events();
         match write {
-            Write::Lone(key, value) => drop(events.insert(key, value)?),
+            Write::Lone(first, entry) => drop(events.insert(first.to_key(), entry)?),
             // One tree, so all or nothing.
             Write::Batch(batch) => events.apply_batch(batch)?,
         }
@@ -155,8 +168,20 @@ impl EventLog for SledLog {
     }
 }
 
+/// The records of an entry of the log's tree; an error names the log.
+fn records(path: &Path, key: &[u8], entry: &[u8]) -> Result<Records, Error> {
+    let first = key.try_into().map(|key| Lsn(u64::from_be_bytes(key)));
+    let first = first.map_err(|_| Error::damaged(path, super::Damage::Key(key.len())))?;
+    Ok(Records::of(first, Bytes::copy_from_slice(entry)))
+}
+
+/// One of [`records`]; an error names the log.
+fn framed(path: &Path, record: Result<(Lsn, Bytes), (Lsn, FrameError)>) -> super::Value {
+    record.map_err(|(lsn, source)| Error::damaged(path, super::Damage::Frame { lsn, source }))
+}
+
 /// The record in `value`; an error names the log.
-fn decoded(path: &std::path::Path, lsn: Lsn, value: &[u8]) -> Result<(Record, Chain), Error> {
+fn decoded(path: &Path, lsn: Lsn, value: &[u8]) -> Result<(Record, Chain), Error> {
     super::codec::decode(lsn, value)
         .map_err(|source| Error::damaged(path, super::Damage::Record { lsn, source }))
 }

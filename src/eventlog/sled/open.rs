@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::guard::{self, Guarded, Panicked};
-use crate::domain::{Lsn, Record};
+use crate::domain::Record;
 use crate::durable::{self, Barrier};
 use crate::eventlog::codec::Chain;
 use crate::eventlog::error::Source;
@@ -187,22 +187,24 @@ pub(super) fn verify<E: Into<Source>>(
         let entry = guard::catching(|| entries.next())
             .map_err(|source| damaged(Damage::Database { source: source.into() }))?;
         let Some(entry) = entry else { return Ok(last) };
-        let (key, value) = entry.map_err(|error| Failure::from(error).into_error(path))?;
-        let lsn = key.as_ref().try_into().map(|key| Lsn(u64::from_be_bytes(key)));
-        let lsn = lsn.map_err(|_| damaged(Damage::Key(key.len())))?;
-        let expected = last.lsn.next();
-        if lsn != expected {
-            return Err(damaged(Damage::Gap { expected, found: lsn }));
+        let (key, entry) = entry.map_err(|error| Failure::from(error).into_error(path))?;
+        for record in super::records(path, &key, &entry)? {
+            let (lsn, value) = super::framed(path, record)?;
+            let expected = last.lsn.next();
+            if lsn != expected {
+                return Err(damaged(Damage::Gap { expected, found: lsn }));
+            }
+            let (record, after) = super::decoded(path, lsn, &value)?;
+            if after != last.chain {
+                return Err(damaged(Damage::Chain(lsn)));
+            }
+            last = Mark { lsn, chain: Chain::of(lsn, &value) };
+            if acknowledged.is_some_and(|mark| mark.lsn == lsn && mark.chain != last.chain) {
+                return Err(damaged(Damage::OtherHistory { lsn }));
+            }
+            each(record)
+                .map_err(|source| damaged(Damage::Rejected { lsn, source: source.into() }))?;
         }
-        let (record, after) = super::decoded(path, lsn, &value)?;
-        if after != last.chain {
-            return Err(damaged(Damage::Chain(lsn)));
-        }
-        last = Mark { lsn, chain: Chain::of(lsn, &value) };
-        if acknowledged.is_some_and(|mark| mark.lsn == lsn && mark.chain != last.chain) {
-            return Err(damaged(Damage::OtherHistory { lsn }));
-        }
-        each(record).map_err(|source| damaged(Damage::Rejected { lsn, source: source.into() }))?;
     }
 }
 

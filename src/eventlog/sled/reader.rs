@@ -1,11 +1,12 @@
 //! Reading the log beside its writer.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::decoded;
 use super::guard::Guarded;
 use super::open::Database;
+use super::{decoded, framed, records};
 use crate::domain::{Lsn, Record};
 use crate::eventlog::{DataDir, Error, LogReader, Value};
 
@@ -13,12 +14,15 @@ use crate::eventlog::{DataDir, Error, LogReader, Value};
 pub(super) struct SledReader {
     /// Dropped before the lock of the directory goes.
     database: Guarded<Database>,
-    dir: Arc<DataDir>,
+    /// Held as long as the database is open.
+    _dir: Arc<DataDir>,
+    path: PathBuf,
 }
 
 impl SledReader {
     pub(super) fn new(dir: Arc<DataDir>, database: Guarded<Database>) -> Self {
-        Self { database, dir }
+        let path = dir.log();
+        Self { database, _dir: dir, path }
     }
 
     pub(super) fn events(&self) -> &::sled::Tree {
@@ -26,32 +30,57 @@ impl SledReader {
     }
 
     fn record(&self, lsn: Lsn, value: &[u8]) -> Result<Record, Error> {
-        decoded(&self.dir.log(), lsn, value).map(|(record, _)| record)
+        decoded(&self.path, lsn, value).map(|(record, _)| record)
     }
 
-    /// The entries of a range with their positions.
-    fn entries(
-        &self,
-        from: Lsn,
-        to: Lsn,
-    ) -> impl Iterator<Item = Result<(Lsn, ::sled::IVec), Error>> + Send + '_ {
+    /// The values of a range with their positions.
+    fn values(&self, from: Lsn, to: Lsn) -> impl Iterator<Item = Value> + Send + '_ {
         // sled panics on a range that ends before it starts.
-        let range = (from <= to).then(|| self.events().range(from.to_key()..=to.to_key()));
-        (from.0..).map(Lsn).zip(range.into_iter().flatten()).map(|(lsn, entry)| {
-            let (_, value) = entry.map_err(|error| self.failed(error))?;
-            Ok((lsn, value))
-        })
+        let start = if from <= to { self.entry_of(from).transpose() } else { None };
+        let (failed, start) = match start {
+            Some(Ok((key, _))) => (None, Some(key)),
+            Some(Err(error)) => (Some(Err(error)), None),
+            None => (None, (from <= to).then(|| from.to_key().as_slice().into())),
+        };
+        let entries =
+            start.map(|start| self.events().range(start..=::sled::IVec::from(&to.to_key())));
+        let values = entries.into_iter().flatten().flat_map(move |entry| {
+            let records = entry
+                .map_err(|error| self.failed(error))
+                .and_then(|(key, entry)| records(&self.path, &key, &entry));
+            let (records, failed) = match records {
+                Ok(records) => (Some(records), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let values = records.into_iter().flatten().map(|record| framed(&self.path, record));
+            failed.into_iter().chain(values)
+        });
+        let within = move |value: &Value| value.as_ref().map_or(true, |(lsn, _)| *lsn <= to);
+        let before = move |value: &Value| value.as_ref().is_ok_and(|(lsn, _)| *lsn < from);
+        failed.into_iter().chain(values.skip_while(before).take_while(within))
+    }
+
+    /// The entry that the record at `lsn` is in, if there is such a record.
+    fn entry_of(&self, lsn: Lsn) -> Result<Option<(::sled::IVec, ::sled::IVec)>, Error> {
+        let mut before = self.events().range(..=lsn.to_key());
+        before.next_back().transpose().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: ::sled::Error) -> Error {
-        Error::storage("read", &self.dir.log(), error)
+        Error::storage("read", &self.path, error)
     }
 }
 
 impl LogReader for SledReader {
     fn get(&self, lsn: Lsn) -> Result<Option<Record>, Error> {
-        let value = self.events().get(lsn.to_key()).map_err(|error| self.failed(error))?;
-        value.map(|value| self.record(lsn, &value)).transpose()
+        let Some((key, entry)) = self.entry_of(lsn)? else { return Ok(None) };
+        for record in records(&self.path, &key, &entry)? {
+            let (found, value) = framed(&self.path, record)?;
+            if found == lsn {
+                return self.record(lsn, &value).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn scan(
@@ -59,16 +88,14 @@ impl LogReader for SledReader {
         from: Lsn,
         to: Lsn,
     ) -> Box<dyn Iterator<Item = Result<Record, Error>> + Send + '_> {
-        Box::new(self.entries(from, to).map(|entry| {
-            let (lsn, value) = entry?;
+        Box::new(self.values(from, to).map(|value| {
+            let (lsn, value) = value?;
             self.record(lsn, &value)
         }))
     }
 
     fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_> {
-        Box::new(
-            self.entries(from, to).map(|entry| entry.map(|(lsn, value)| (lsn, value.to_vec()))),
-        )
+        Box::new(self.values(from, to))
     }
 
     fn first(&self) -> Lsn {
@@ -76,7 +103,7 @@ impl LogReader for SledReader {
     }
 
     fn disk_bytes(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(self.dir.log()) else { return 0 };
+        let Ok(entries) = fs::read_dir(&self.path) else { return 0 };
         entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
     }
 }

@@ -49,10 +49,14 @@ fn open(path: &Path) -> Result<(SledLog, Vec<Record>), Error> {
 
 /// A closed log of `count` records, appended in batches of 10.
 fn filled(count: u64) -> tempfile::TempDir {
+    filled_by(10, count)
+}
+
+fn filled_by(batch: usize, count: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, found) = open(dir.path()).unwrap();
     assert!(found.is_empty() && log.last() == Lsn::ZERO);
-    for batch in records(1..=count).chunks(10) {
+    for batch in records(1..=count).chunks(batch) {
         log.append(batch).unwrap();
     }
     log.sync_mark().unwrap();
@@ -201,18 +205,62 @@ fn flipped_bytes_never_pass_and_never_panic() {
 
 #[test]
 fn gaps_and_strange_keys_are_found() {
-    let dir = filled(30);
+    let dir = filled_by(1, 30);
     tamper(&dir, |_, events| drop(events.remove(Lsn(17).to_key()).unwrap()));
     assert!(matches!(damage_of(&dir), Damage::Gap { expected: Lsn(17), found: Lsn(18) }));
-    let dir = filled(30);
+    let dir = filled_by(1, 30);
     tamper(&dir, |_, events| drop(events.insert([0, 1], "x").unwrap()));
     assert!(matches!(damage_of(&dir), Damage::Key(2)));
 }
 
 #[test]
+fn records_lie_in_frames_that_are_found_by_their_first() {
+    let dir = filled_by(100, 400);
+    tamper(&dir, |_, events| assert!(events.iter().count() <= 32, "about 16 in each"));
+    let (log, found) = open(dir.path()).unwrap();
+    assert_eq!(found, records(1..=400));
+    let reader = log.reader();
+    for record in records(1..=400) {
+        assert_eq!(reader.get(record.lsn).unwrap(), Some(record.clone()));
+        let scanned: Vec<Record> =
+            reader.scan(record.lsn, Lsn(record.lsn.0 + 20)).map(Result::unwrap).collect();
+        assert_eq!(scanned, records(record.lsn.0..=400.min(record.lsn.0 + 20)));
+    }
+    assert_eq!(reader.get(Lsn(401)).unwrap(), None);
+    assert_eq!(reader.get(Lsn::ZERO).unwrap(), None);
+    assert_eq!(reader.scan(Lsn(401), Lsn(500)).count(), 0);
+}
+
+#[test]
+fn a_damaged_frame_is_named_by_the_record_it_breaks_off_at() {
+    let cut = |by: usize| {
+        let dir = filled(30);
+        tamper(&dir, |_, events| {
+            let frame = events.get(Lsn(11).to_key()).unwrap().unwrap();
+            events.insert(Lsn(11).to_key(), &frame[..frame.len() - by]).unwrap();
+        });
+        dir
+    };
+    let dir = cut(1);
+    let damage = damage_of(&dir);
+    assert_eq!(damage.to_string(), "record 20 is not readable");
+    let source = std::error::Error::source(&damage).unwrap().to_string();
+    assert!(source.contains("breaks off at byte"), "{source}");
+    // A frame that ends earlier, but whole, is a gap.
+    let value = {
+        let mut encoder = Encoder::default();
+        encoder.encode(&record(20, 120), Chain::START).unwrap().0.len()
+    };
+    assert!(matches!(
+        damage_of(&cut(value + 2)),
+        Damage::Gap { expected: Lsn(20), found: Lsn(21) }
+    ));
+}
+
+#[test]
 fn an_exchanged_record_breaks_the_chain() {
     // In the middle the record after it notices.
-    let dir = filled(30);
+    let dir = filled_by(1, 30);
     let mut encoder = Encoder::default();
     tamper(&dir, |_, events| {
         let value = events.get(Lsn(9).to_key()).unwrap().unwrap();
@@ -222,7 +270,7 @@ fn an_exchanged_record_breaks_the_chain() {
     });
     assert!(matches!(damage_of(&dir), Damage::Chain(Lsn(10))));
     // At the end the high-water file does.
-    let dir = filled(30);
+    let dir = filled_by(1, 30);
     tamper(&dir, |_, events| {
         let value = events.get(Lsn(30).to_key()).unwrap().unwrap();
         let after = Chain(value[1..9].try_into().unwrap());
@@ -236,7 +284,7 @@ fn an_exchanged_record_breaks_the_chain() {
 
 #[test]
 fn an_unreadable_record_is_named() {
-    let dir = filled(30);
+    let dir = filled_by(1, 30);
     tamper(&dir, |_, events| drop(events.insert(Lsn(12).to_key(), &[7_u8; 40][..]).unwrap()));
     let damage = damage_of(&dir);
     assert_eq!(damage.to_string(), "record 12 is not readable");

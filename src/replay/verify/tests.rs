@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::*;
 use crate::domain::event::Event;
 use crate::domain::{Cause, Guid, Host, ObjectRef, QueueId, Record, Timestamp, WorkerId};
@@ -9,7 +11,7 @@ const DESCRIPTOR: &[u8] = b"not even an object";
 /// A log of values as they are. The second fold reads `again` of them.
 #[derive(Clone)]
 struct Values {
-    values: Vec<(Lsn, Vec<u8>)>,
+    values: Vec<(Lsn, Bytes)>,
     again: usize,
 }
 
@@ -72,7 +74,7 @@ fn log() -> (Values, Published) {
         let record = state.views.stamp(Timestamp(7), Cause::UNKNOWN, event);
         state.apply(&record).unwrap();
         let (value, after) = encoder.encode(&record, chain).unwrap();
-        values.push((record.lsn, value.to_vec()));
+        values.push((record.lsn, Bytes::copy_from_slice(value)));
         chain = after;
     }
     (Values { values, again: usize::MAX }, state)
@@ -132,7 +134,7 @@ fn every_damage_is_told_with_its_place() {
     let (record, after) = codec::decode(Lsn(2), &other.values[1].1).unwrap();
     let record = Record { at: Timestamp(6), ..record };
     let mut encoder = codec::Encoder::default();
-    other.values[1].1 = encoder.encode(&record, after).unwrap().0.to_vec();
+    other.values[1].1 = encoder.encode(&record, after).unwrap().0.to_vec().into();
     assert_eq!(kinds(&other, &store, None), [("chain", Some(3))]);
 
     let mut garbled = sound.clone();
