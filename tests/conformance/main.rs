@@ -71,7 +71,7 @@ const UNSEEN: &[&str] = &[
     "queue_holds_results",
     "queue_is_active",
     "too_many_queues",
-    // Storage that failed: `tests/crash` and the stores' own tests have them.
+    // Storage that failed: `tests/faults` and the stores' own tests have them.
     "chunk_damaged",
     "chunk_store_failed",
     "internal",

@@ -10,7 +10,7 @@ mod api;
 mod changed;
 mod ends;
 mod hot;
-#[path = "../crash/http.rs"]
+#[path = "../faults/http.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod http;
 mod kills;

@@ -3,18 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod cancel;
-#[path = "../crash/http.rs"]
+#[path = "../faults/http.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod http;
 mod keeping;
 mod once;
-#[path = "../crash/processes.rs"]
+#[path = "../faults/processes.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod processes;
 mod recordings;
 #[path = "../support/service.rs"]
 mod service;
-#[path = "../crash/workers.rs"]
+#[path = "../faults/workers.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod workers;
 
