@@ -18,16 +18,16 @@ const SLOT_BYTES: usize = 32;
 const SLOTS: usize = 2;
 const MAGIC: [u8; 8] = *b"LRUNHWM1";
 
-/// The last acknowledged record.
+/// A record by its position and its chain hash, which stands for all before it as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Mark {
-    pub(super) lsn: Lsn,
-    pub(super) chain: Chain,
+pub struct Mark {
+    pub lsn: Lsn,
+    pub chain: Chain,
 }
 
 impl Mark {
-    /// Of an empty log.
-    pub(super) const START: Self = Self { lsn: Lsn::ZERO, chain: Chain::START };
+    /// Before the first record.
+    pub const START: Self = Self { lsn: Lsn::ZERO, chain: Chain::START };
 
     fn to_slot(self) -> [u8; SLOT_BYTES] {
         let mut slot = [0; SLOT_BYTES];

@@ -3,6 +3,7 @@
 pub mod codec;
 mod datadir;
 mod error;
+mod fold;
 mod frame;
 mod hwm;
 pub mod memory;
@@ -17,7 +18,9 @@ use crate::domain::{Lsn, Record};
 
 pub use self::datadir::{BALLAST_BYTES, DataDir};
 pub use self::error::{Damage, Error, Kind, Source};
+pub use self::fold::Fold;
 pub use self::frame::FrameError;
+pub use self::hwm::Mark;
 pub use self::memory::MemoryLog;
 pub use self::sled::{OpenOptions, SledLog};
 

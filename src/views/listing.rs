@@ -21,7 +21,7 @@ pub(super) type Jobs = Table<Lsn, ()>;
 #[derive(Clone, Default)]
 pub struct Listing {
     /// Jobs in each state, in the order of [`JobState::ALL`].
-    states: [Jobs; JobState::ALL.len()],
+    pub(super) states: [Jobs; JobState::ALL.len()],
     /// Jobs not ended, by worker.
     pub(super) open: BTreeSet<(WorkerIx, Lsn)>,
     pub(super) workers: BTreeMap<WorkerIx, Jobs>,
@@ -33,7 +33,7 @@ pub struct Listing {
     /// When a worker was last submitted to.
     pub(super) used: BTreeMap<WorkerIx, Timestamp>,
     /// Of the record being folded: the jobs it is about and what they were.
-    noted: Vec<Noted>,
+    pub(super) noted: Vec<Noted>,
 }
 
 /// What is listed of one queue.
@@ -49,7 +49,7 @@ pub(super) struct QueueLists {
 
 /// A job before a record.
 #[derive(Clone, Copy, Debug)]
-struct Noted {
+pub(super) struct Noted {
     job: Lsn,
     state: JobState,
     ended: Lsn,
@@ -78,7 +78,7 @@ pub(super) struct Rank(u64);
 impl Rank {
     const CANCELLED: u64 = 1 << 63;
 
-    fn of(job: Lsn, state: JobState) -> Self {
+    pub(super) fn of(job: Lsn, state: JobState) -> Self {
         let newest_first = !job.0 & !Self::CANCELLED;
         Self(if state == JobState::Cancelled {
             newest_first | Self::CANCELLED
@@ -96,7 +96,8 @@ impl Rank {
     pub(super) const FIRST: Self = Self(0);
 }
 
-const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(Lsn, Lsn)> {
+/// The place in the feed of a job that ended.
+pub(super) const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(Lsn, Lsn)> {
     if state.is_final() { Some((ended, job)) } else { None }
 }
 
@@ -243,7 +244,7 @@ impl Listing {
         }
     }
 
-    pub(super) fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
+    fn add(&mut self, views: &Views, job: Lsn, at: Timestamp) {
         let Some(found) = views.jobs.get(job) else { return };
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);

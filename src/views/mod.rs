@@ -16,6 +16,7 @@ mod order;
 mod query;
 mod queues;
 mod recordings;
+mod relisted;
 mod render;
 mod replays;
 mod saved;

@@ -60,21 +60,14 @@ impl Views {
             if phase.is_live() {
                 self.live.insert((pair, id));
             }
-            if matches!(phase, Phase::Completed { cacheable: true, .. }) {
-                self.reusable.insert((pair, Reverse(id)), ());
-            }
         }
-    }
-}
-
-impl Listing {
-    /// The listing of the jobs that are not gone.
-    fn of(views: &Views) -> Self {
-        let mut listing = Self::default();
-        for (job, found) in views.jobs.iter() {
-            listing.add(views, job, found.submitted_at);
-        }
-        listing
+        // Most of them, and in the order of hashes: sorted once instead of put in one by one.
+        let reusable = self.executions.iter().filter_map(|(id, execution)| {
+            let pair = PairKey::of(execution.worker, execution.action);
+            let reusable = matches!(execution.phase, Phase::Completed { cacheable: true, .. });
+            reusable.then_some((pair, Reverse(id)))
+        });
+        self.reusable = reusable.collect();
     }
 }
 

@@ -117,16 +117,67 @@ where
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut table = Table::default();
-        let mut last = None;
+        let mut filling = Filling::default();
         while let Some((key, value)) = entries.next_element::<(K, V)>()? {
-            if last.is_some_and(|last| last >= key) {
+            if !filling.push(key, value) {
                 return Err(A::Error::custom("the keys of a table don't ascend"));
             }
-            last = Some(key);
-            table.insert(key, value);
         }
-        Ok(table)
+        Ok(filling.done())
+    }
+}
+
+/// A table in the making, of entries that come in order: nothing is looked for and nothing moves.
+pub(super) struct Filling<K, V> {
+    table: Table<K, V>,
+    /// The segment that is being filled.
+    open: Vec<(K, V)>,
+}
+
+impl<K, V> Default for Filling<K, V> {
+    fn default() -> Self {
+        Self { table: Table::default(), open: Vec::new() }
+    }
+}
+
+impl<K: Copy + Ord, V> Filling<K, V> {
+    /// Adds an entry. False, and nothing is added, when its key isn't above all before.
+    pub(super) fn push(&mut self, key: K, value: V) -> bool {
+        if self.open.last().is_some_and(|(last, _)| *last >= key) {
+            return false;
+        }
+        if self.open.len() == SEGMENT_LEN {
+            let full = std::mem::replace(&mut self.open, Vec::with_capacity(SEGMENT_LEN));
+            self.close(full);
+        }
+        self.open.push((key, value));
+        true
+    }
+
+    fn close(&mut self, entries: Vec<(K, V)>) {
+        if let Some((low, _)) = entries.first() {
+            self.table.len += entries.len();
+            self.table.segments.push(Segment { low: *low, entries: Arc::new(entries) });
+        }
+    }
+
+    pub(super) fn done(mut self) -> Table<K, V> {
+        let rest = std::mem::take(&mut self.open);
+        self.close(rest);
+        self.table
+    }
+}
+
+/// The entries in any order; of those with one key, one.
+impl<K: Copy + Ord> FromIterator<K> for Table<K, ()> {
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let mut keys: Vec<K> = keys.into_iter().collect();
+        keys.sort_unstable();
+        let mut filling = Filling::default();
+        for key in keys {
+            filling.push(key, ());
+        }
+        filling.done()
     }
 }
 

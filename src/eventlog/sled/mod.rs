@@ -3,6 +3,7 @@
 mod guard;
 mod open;
 mod reader;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use self::reader::SledReader;
 use super::codec::{Chain, Encoder};
+use super::fold::{Each, Fold};
 use super::frame::{FrameError, Packer, Records};
 use super::hwm::{HighWater, Mark};
 use super::{DataDir, Error, EventLog, LogReader};
@@ -44,12 +46,21 @@ enum Write {
 impl SledLog {
     /// Opens the log in `dir`, creating it when there is none, and checks every record: positions,
     /// chain, encoding, and that the end is not before what was acknowledged. Each record is handed
-    /// to `each` in order, so that the views are built from the same reading; an error of `each`
-    /// ends the opening as [`super::Damage::Rejected`].
+    /// to `each` in order; an error of `each` ends the opening as [`super::Damage::Rejected`].
     pub fn open<E: Into<super::error::Source>>(
         dir: &Arc<DataDir>,
         options: OpenOptions,
-        mut each: impl FnMut(Record) -> Result<(), E>,
+        each: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<Self, Error> {
+        Self::open_with(dir, options, &mut Each(each))
+    }
+
+    /// The same for what knows the beginning already: only the records after the one it names are
+    /// read and checked. The end is checked as strictly.
+    pub fn open_with(
+        dir: &Arc<DataDir>,
+        options: OpenOptions,
+        fold: &mut impl Fold,
     ) -> Result<Self, Error> {
         let database = open::database(dir)?;
         let path = dir.log();
@@ -58,10 +69,13 @@ impl SledLog {
             Barrier::of(&path).map_err(|error| Error::storage("make durable", &path, error))?;
         let stored = open::stored_mark(dir, options)?;
         let known = stored.as_ref().map(|(_, mark)| *mark).filter(|_| !options.accept_lost_history);
-        let last = open::verify(&path, &database.events, known, &mut each)?;
-        let mark = open::settle_mark(dir, options, stored, last)?;
-        dir.keep_ballast();
         let reader = Arc::new(SledReader::new(Arc::clone(dir), database));
+        let start = guard::catching(|| fold.begin(&*reader)).map_err(|panic| {
+            Error::damaged(&path, super::Damage::Database { source: panic.into() })
+        })??;
+        let last = verify::verify(&path, &reader, start, known, fold)?;
+        let mark = verify::settle_mark(dir, options, stored, last)?;
+        dir.keep_ballast();
         Ok(Self {
             dir: Arc::clone(dir),
             reader,

@@ -5,9 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::guard::{self, Guarded, Panicked};
-use crate::domain::Record;
 use crate::durable::{self, Barrier};
-use crate::eventlog::codec::Chain;
 use crate::eventlog::error::Source;
 use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::migrate;
@@ -172,71 +170,7 @@ pub(super) fn stored_mark(
     }
 }
 
-/// Reads the whole log; the last record's mark. The record at `acknowledged` has to be the very one
-/// that was acknowledged.
-pub(super) fn verify<E: Into<Source>>(
-    path: &Path,
-    events: &::sled::Tree,
-    acknowledged: Option<Mark>,
-    each: &mut impl FnMut(Record) -> Result<(), E>,
-) -> Result<Mark, Error> {
-    let damaged = |damage| Error::damaged(path, damage);
-    let mut entries = events.iter();
-    let mut last = Mark::START;
-    loop {
-        let entry = guard::catching(|| entries.next())
-            .map_err(|source| damaged(Damage::Database { source: source.into() }))?;
-        let Some(entry) = entry else { return Ok(last) };
-        let (key, entry) = entry.map_err(|error| Failure::from(error).into_error(path))?;
-        for record in super::records(path, &key, &entry)? {
-            let (lsn, value) = super::framed(path, record)?;
-            let expected = last.lsn.next();
-            if lsn != expected {
-                return Err(damaged(Damage::Gap { expected, found: lsn }));
-            }
-            let (record, after) = super::decoded(path, lsn, &value)?;
-            if after != last.chain {
-                return Err(damaged(Damage::Chain(lsn)));
-            }
-            last = Mark { lsn, chain: Chain::of(lsn, &value) };
-            if acknowledged.is_some_and(|mark| mark.lsn == lsn && mark.chain != last.chain) {
-                return Err(damaged(Damage::OtherHistory { lsn }));
-            }
-            each(record)
-                .map_err(|source| damaged(Damage::Rejected { lsn, source: source.into() }))?;
-        }
-    }
-}
-
-/// Compares the log's end with the high-water mark and moves the mark there.
-pub(super) fn settle_mark(
-    dir: &DataDir,
-    options: OpenOptions,
-    stored: Option<(HighWater, Mark)>,
-    last: Mark,
-) -> Result<HighWater, Error> {
-    let path = dir.hwm();
-    let Some((mut file, mark)) = stored else {
-        if last != Mark::START {
-            tracing::warn!(path = %path.display(), last = last.lsn.0, "no high-water file, so the end of the log is not checked");
-        }
-        return HighWater::create(&path, last);
-    };
-    if mark.lsn > last.lsn && !options.accept_lost_history {
-        let damage = Damage::LostHistory { last: last.lsn, mark: mark.lsn };
-        return Err(Error::damaged(&dir.log(), damage));
-    }
-    if options.accept_lost_history {
-        if mark.lsn > last.lsn {
-            let (last, mark) = (last.lsn.0, mark.lsn.0);
-            tracing::warn!(last, mark, "going on without records that were acknowledged");
-        }
-        return HighWater::create(&path, last);
-    }
-    if mark.lsn < last.lsn {
-        file.write(last)
-            .and_then(|()| file.sync())
-            .map_err(|error| Error::storage("write the high-water file", &path, error))?;
-    }
-    Ok(file)
+/// A failed read of the database's entries.
+pub(super) fn read_failed(path: &Path, error: ::sled::Error) -> Error {
+    Failure::from(error).into_error(path)
 }

@@ -60,6 +60,18 @@ impl SledReader {
         failed.into_iter().chain(values.skip_while(before).take_while(within))
     }
 
+    /// The entries with records after `lsn`; the first may hold earlier ones, too.
+    pub(super) fn entries_after(&self, lsn: Lsn) -> Result<::sled::Iter, Error> {
+        if lsn == Lsn::ZERO {
+            // With whatever is there that is no record.
+            return Ok(self.events().iter());
+        }
+        let next = lsn.next();
+        let found = self.entry_of(next)?;
+        let from = found.map_or_else(|| next.to_key().as_slice().into(), |(key, _)| key);
+        Ok(self.events().range(from..))
+    }
+
     /// The entry that the record at `lsn` is in, if there is such a record.
     fn entry_of(&self, lsn: Lsn) -> Result<Option<(::sled::IVec, ::sled::IVec)>, Error> {
         let mut before = self.events().range(..=lsn.to_key());

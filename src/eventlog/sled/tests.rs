@@ -12,6 +12,8 @@ use crate::domain::object::Blob;
 use crate::domain::record::RECORD_BYTES_MAX;
 use crate::domain::{ActionId, Cause, Event, Lsn, ObjectRef, Record, Run, Timestamp, WorkerId};
 
+mod resumed;
+
 fn record(lsn: u64, bytes: usize) -> Record {
     let fill = u8::try_from(lsn % 251).unwrap();
     let event = Event::JobSubmitted {
