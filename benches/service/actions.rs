@@ -1,14 +1,17 @@
 //! Actions and workers for the benches.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ledgerun::client::Client;
 use ledgerun::domain::{ChunkId, WorkerId};
 use ledgerun::wire::action::Action;
+use ledgerun::wire::cb::Object;
 use serde_json::json;
 
-const BUILD_SYSTEM: &str = "17fe280d-ccd8-4be8-a9d1-89c944a70969";
-const FUNCTION_VERSION: &str = "b4a57f6b-3d5e-4d2f-8f0b-6a5c1f3b2d17";
+pub(crate) const BUILD_SYSTEM: &str = "17fe280d-ccd8-4be8-a9d1-89c944a70969";
+pub(crate) const FUNCTION_VERSION: &str = "b4a57f6b-3d5e-4d2f-8f0b-6a5c1f3b2d17";
 
 /// A small action, about 200 bytes of compact binary; `number` makes it its own.
 pub(crate) fn action(number: usize) -> Vec<u8> {
@@ -18,6 +21,11 @@ pub(crate) fn action(number: usize) -> Vec<u8> {
         "BuildSystemVersion": BUILD_SYSTEM,
         "Constants": { "Bench": { "Number": number, "Text": "a constant of a usual length" } },
     });
+    encode(&action)
+}
+
+/// An action as compact binary.
+pub(crate) fn encode(action: &serde_json::Value) -> Vec<u8> {
     let action = ledgerun::wire::json::parse(action.to_string().as_bytes()).unwrap();
     Action::from_json(&action).unwrap().into_object().bytes().to_vec()
 }
@@ -57,4 +65,22 @@ pub(crate) fn register(base: &str, program: &Path) -> WorkerId {
         let answer: serde_json::Value = client.post("/compute/workers", &descriptor).await.unwrap();
         answer["worker"].as_str().unwrap().parse().unwrap()
     })
+}
+
+/// Compiles the worker: a native program that writes a constant `Build.output` and ends.
+pub(crate) fn compile_noop(dir: &Path) -> PathBuf {
+    let output = Object::build(|object| {
+        object.field("Meta").object(|meta| meta.field("Cacheable").bool(false));
+    });
+    let mut bytes = String::new();
+    for byte in output.bytes() {
+        write!(bytes, "{byte},").unwrap();
+    }
+    let source = format!(r#"fn main() {{ std::fs::write("Build.output", [{bytes}]).unwrap(); }}"#);
+    let (path, program) = (dir.join("noop.rs"), dir.join("noop"));
+    std::fs::write(&path, source).unwrap();
+    let status =
+        Command::new("rustc").arg("-O").arg("-o").arg(&program).arg(&path).status().unwrap();
+    assert!(status.success(), "cannot compile the no-op worker");
+    program
 }

@@ -1,14 +1,12 @@
 //! No-op jobs end to end, against a bare loop that spawns the same program.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ledgerun::client::Client;
 use ledgerun::domain::Lsn;
-use ledgerun::wire::cb::Object;
 
 use crate::load::{self, request};
 use crate::server::{Server, data_dir};
@@ -20,7 +18,7 @@ const ROUNDS: usize = 3;
 /// Jobs a second and spawns a second, with as many in flight as there are slots.
 pub(crate) fn run() {
     let dir = data_dir();
-    let program = build(dir.path());
+    let program = actions::compile_noop(dir.path());
     let slots = std::thread::available_parallelism().map_or(1, usize::from);
     println!("\n# No-op jobs end to end, {slots} slots, {JOBS} jobs; medians of {ROUNDS}");
     let (mut jobs, mut spawns) = (vec![], vec![]);
@@ -30,24 +28,6 @@ pub(crate) fn run() {
     }
     let (jobs, spawns) = (median(jobs), median(spawns));
     println!("jobs: {jobs:.0}/s, bare spawn loop: {spawns:.0}/s, ratio {:.2}", jobs / spawns);
-}
-
-/// Compiles the worker: a native program that writes a constant `Build.output` and ends.
-pub(crate) fn build(dir: &Path) -> PathBuf {
-    let output = Object::build(|object| {
-        object.field("Meta").object(|meta| meta.field("Cacheable").bool(false));
-    });
-    let mut bytes = String::new();
-    for byte in output.bytes() {
-        write!(bytes, "{byte},").unwrap();
-    }
-    let source = format!(r#"fn main() {{ std::fs::write("Build.output", [{bytes}]).unwrap(); }}"#);
-    let (path, program) = (dir.join("noop.rs"), dir.join("noop"));
-    std::fs::write(&path, source).unwrap();
-    let status =
-        Command::new("rustc").arg("-O").arg("-o").arg(&program).arg(&path).status().unwrap();
-    assert!(status.success(), "cannot compile the no-op worker");
-    program
 }
 
 /// Submits all jobs, then waits for the last completion; the clock runs from the first submission.

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::load::{self, request};
 use crate::server::{Server, data_dir};
-use crate::{actions, chunks, finished, median, noop, submit};
+use crate::{actions, chunks, finished, median, submit};
 
 const ROUNDS: usize = 3;
 const JOBS: usize = 4_000;
@@ -62,7 +62,7 @@ impl Service {
 /// end.
 fn overhead() {
     let dir = data_dir();
-    let program = noop::build(dir.path());
+    let program = actions::compile_noop(dir.path());
     let slots = std::thread::available_parallelism().map_or(1, usize::from);
     println!("\n# Replay of {JOBS} no-op jobs, {slots} slots; medians of {ROUNDS}");
     let (mut plain, mut again) = (vec![], vec![]);

@@ -1,0 +1,175 @@
+//! No-op jobs from the first submission to the last completion, two at a time: the same program
+//! for all.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ledgerun::client::Client;
+use ledgerun::domain::Lsn;
+
+use crate::load;
+use crate::process::{disk_bytes, program};
+use crate::systems::{Ledgerun, System as _};
+
+const SLOTS: usize = 2;
+
+/// A way to run jobs.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Ledgerun { sandbox: &'static str },
+    HyperQueue,
+    Parallel,
+    Xargs,
+    BareLoop,
+}
+
+/// What was measured.
+pub(crate) struct Ran {
+    /// Jobs a second.
+    pub(crate) rate: f64,
+    /// What was left on the disk, for each job.
+    pub(crate) disk_per_job: Option<f64>,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ledgerun { sandbox: "off" },
+        Self::Ledgerun { sandbox: "best-effort" },
+        Self::HyperQueue,
+        Self::Parallel,
+        Self::Xargs,
+        Self::BareLoop,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ledgerun { sandbox: "off" } => "Ledgerun, sandbox off",
+            Self::Ledgerun { .. } => "Ledgerun, sandbox on",
+            Self::HyperQueue => "HyperQueue",
+            Self::Parallel => "GNU parallel",
+            Self::Xargs => "xargs",
+            Self::BareLoop => "limit: bare spawn loop",
+        }
+    }
+
+    pub(crate) fn missing(self) -> Option<String> {
+        let needed = match self {
+            Self::Ledgerun { .. } | Self::BareLoop => return None,
+            Self::HyperQueue => {
+                let python = crate::installed("venv/bin/python");
+                let asked = Command::new(python).args(["-c", "import hyperqueue"]).output();
+                let there = asked.is_ok_and(|output| output.status.success());
+                return (!there)
+                    .then(|| "no hyperqueue: benches/peers/install.sh puts it there".into());
+            }
+            Self::Parallel => "parallel",
+            Self::Xargs => "xargs",
+        };
+        program(needed, &[]).is_none().then(|| format!("no {needed} in the path"))
+    }
+
+    /// Runs `program` so many times, in the empty directory `dir`.
+    pub(crate) fn run(self, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
+        let took = match self {
+            Self::Ledgerun { sandbox } => return ledgerun(sandbox, dir, program, jobs),
+            Self::HyperQueue => hyperqueue(dir, program, jobs)?,
+            Self::Parallel => {
+                let mut command = Command::new("parallel");
+                command.args(["--will-cite", "--joblog", "jobs.log", "-j2"]).arg(program);
+                lines(&mut command, dir, jobs)?
+            }
+            Self::Xargs => {
+                let mut command = Command::new("xargs");
+                lines(command.args(["-P2", "-n1"]).arg(program), dir, jobs)?
+            }
+            Self::BareLoop => bare_loop(dir, program, jobs)?,
+        };
+        Ok(Ran { rate: jobs as f64 / took.as_secs_f64(), disk_per_job: None })
+    }
+}
+
+/// All jobs in one batch; then the feed of ended jobs until the last.
+fn ledgerun(sandbox: &'static str, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
+    let system = Ledgerun::new(SLOTS, sandbox);
+    let server = system.start_with(dir, program)?;
+    let before = disk_bytes(dir);
+    let request = system.request(&server, 0, jobs).ok_or(io::ErrorKind::Unsupported)?;
+    let began = Instant::now();
+    load::once(server.address, system.dialect(), request, &AtomicU64::new(0))?;
+    let host = format!("http://{}", server.address);
+    load::runtime().block_on(async {
+        let client = Client::new(&host).map_err(io::Error::other)?;
+        let (mut since, mut ended) = (Lsn::ZERO, 0);
+        while ended < jobs {
+            let page = client.completed(since, 10_000, Duration::from_secs(30)).await;
+            let page = page.map_err(io::Error::other)?;
+            if let Some(bad) = page.completed.iter().find(|job| job.state != "completed") {
+                return Err(io::Error::other(format!("job {} is {}", bad.lsn, bad.state)));
+            }
+            ended += page.completed.len();
+            since = page.next;
+            // A page for each job would measure the feed.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    })?;
+    let took = began.elapsed();
+    let left = disk_bytes(dir).saturating_sub(before);
+    let rate = jobs as f64 / took.as_secs_f64();
+    Ok(Ran { rate, disk_per_job: Some(left as f64 / jobs as f64) })
+}
+
+/// In this process's stead, Python's: HyperQueue comes as a library for it.
+fn hyperqueue(dir: &Path, program: &Path, jobs: usize) -> io::Result<Duration> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/run_hyperqueue.py");
+    let output = Command::new(crate::installed("venv/bin/python"))
+        .arg(script)
+        .arg(jobs.to_string())
+        .args([program, dir])
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let seconds: f64 = printed
+        .trim()
+        .parse()
+        .map_err(|_| io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// A command that takes its jobs as lines.
+fn lines(command: &mut Command, dir: &Path, jobs: usize) -> io::Result<Duration> {
+    let path = dir.join("lines");
+    let mut file = File::create(&path)?;
+    for number in 0..jobs {
+        writeln!(file, "{number}")?;
+    }
+    command.current_dir(dir).stdin(File::open(&path)?).stdout(Stdio::null());
+    let began = Instant::now();
+    let status = command.status()?;
+    let took = began.elapsed();
+    if status.success() { Ok(took) } else { Err(io::Error::other(status.to_string())) }
+}
+
+/// Threads that spawn the program and wait for it.
+fn bare_loop(dir: &Path, program: &Path, jobs: usize) -> io::Result<Duration> {
+    let next = AtomicUsize::new(0);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let one = || -> io::Result<()> {
+            while next.fetch_add(1, Ordering::Relaxed) < jobs {
+                let mut command = Command::new(program);
+                let status = command.current_dir(dir).stdin(Stdio::null()).status()?;
+                if !status.success() {
+                    return Err(io::Error::other(status.to_string()));
+                }
+            }
+            Ok(())
+        };
+        let threads: Vec<_> = (0..SLOTS).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+    })?;
+    Ok(began.elapsed())
+}
