@@ -96,7 +96,8 @@ impl Way {
 fn ledgerun(sandbox: &'static str, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
     let system = Ledgerun::new(SLOTS, sandbox);
     let server = system.start_with(dir, program)?;
-    let before = disk_bytes(dir);
+    let kept = || disk_bytes(&dir.join("data/log")) + disk_bytes(&dir.join("data/chunks"));
+    let before = kept();
     let request = system.request(&server, 0, jobs).ok_or(io::ErrorKind::Unsupported)?;
     let began = Instant::now();
     load::once(server.address, system.dialect(), request, &AtomicU64::new(0))?;
@@ -118,7 +119,7 @@ fn ledgerun(sandbox: &'static str, dir: &Path, program: &Path, jobs: usize) -> i
         Ok(())
     })?;
     let took = began.elapsed();
-    let left = disk_bytes(dir).saturating_sub(before);
+    let left = kept().saturating_sub(before);
     let rate = jobs as f64 / took.as_secs_f64();
     Ok(Ran { rate, disk_per_job: Some(left as f64 / jobs as f64) })
 }
@@ -131,11 +132,11 @@ fn hyperqueue(dir: &Path, program: &Path, jobs: usize) -> io::Result<Duration> {
         .arg(jobs.to_string())
         .args([program, dir])
         .output()?;
+    // Behind what HyperQueue itself says there.
     let printed = String::from_utf8_lossy(&output.stdout);
-    let seconds: f64 = printed
-        .trim()
-        .parse()
-        .map_err(|_| io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))?;
+    let seconds = printed.lines().last().and_then(|line| line.trim().parse().ok());
+    let failed = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
+    let seconds: f64 = seconds.ok_or_else(failed)?;
     Ok(Duration::from_secs_f64(seconds))
 }
 

@@ -14,7 +14,7 @@ from hyperqueue.cluster import WorkerConfig
 
 count, program, folder = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
 with contextlib.redirect_stdout(sys.stderr):
-    cluster = LocalCluster(server_dir=folder, worker_config=WorkerConfig(cores=2))
+    cluster = LocalCluster(server_dir=str(folder), worker_config=WorkerConfig(cores=2))
     client = cluster.client()
     job = Job(default_workdir=folder, max_fails=0)
     for _ in range(count):

@@ -129,7 +129,7 @@ fn restarts(page: &mut String, figures: &Figures, names: &[&str]) {
         "\nLedgerun with {} **completed** jobs: restart after `kill -9` until the last one's result is \
          answered {} s (the first time, before it has seen this log, {} s); {} bytes of memory and {} \
          bytes of log on disk for each.\n\
-         Jobs that really ran left {} bytes on disk each, their whole lives through.\n",
+         No-op jobs that really ran left {} bytes of log and chunks on disk each.\n",
         whole(BULK as f64),
         ours("restart with results s", 3),
         ours("first start with results s", 3),
@@ -164,7 +164,7 @@ fn goals(page: &mut String, figures: &Figures) {
         ("no-op jobs/s without sandbox, over xargs'", jobs(Way::Xargs), 0.9, true),
         ("restart with 100,000 completed jobs, s", ours("restart with results s"), 0.5, false),
         ("log on disk for a completed job, bytes", ours("finished disk bytes/job"), 1_500.0, false),
-        ("disk for a job that ran, bytes", life, 1_500.0, false),
+        ("log and chunks on disk for a job that ran, bytes", life, 1_500.0, false),
     ];
     let _ = writeln!(page, "### What is aimed at\n\n| | aim | reached | |\n|---|---|---|---|");
     for (what, reached, aim, more_is_better) in goals {
