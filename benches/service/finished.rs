@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ledgerun::domain::event::Event;
 use ledgerun::domain::{Cause, Lsn, QueueId, Record, Timestamp};
+use ledgerun::engine::{Past, PastOptions};
 use ledgerun::eventlog::{DataDir, EventLog as _, OpenOptions, SledLog};
 use ledgerun::views::Published;
 
@@ -38,6 +39,15 @@ pub(crate) fn queue(number: usize) -> QueueId {
 /// with their objects inside.
 pub(crate) fn write(dir: &Path, jobs: usize) -> Written {
     write_all(Writer::new(dir), jobs).close()
+}
+
+/// The same jobs, with the checkpoints that a service writes meanwhile.
+pub(crate) fn write_checkpointed(path: &Path, jobs: usize) -> Written {
+    let mut writer = Writer::new(path);
+    let dir = Some(path.join("checkpoints"));
+    let options = PastOptions { dir, ..PastOptions::default() };
+    writer.past = Some(Past::open(options, writer.log.reader()));
+    write_all(writer, jobs).close()
 }
 
 /// The same jobs, all of them in one recording.
@@ -77,6 +87,7 @@ struct Writer {
     pending: Vec<Record>,
     folding: Duration,
     jobs: Vec<Lsn>,
+    past: Option<Past>,
     _dir: Arc<DataDir>,
 }
 
@@ -91,6 +102,7 @@ impl Writer {
             pending: Vec::new(),
             folding: Duration::ZERO,
             jobs: Vec::new(),
+            past: None,
             _dir: dir,
         }
     }
@@ -105,6 +117,9 @@ impl Writer {
         if self.pending.len() == APPEND_LEN {
             self.log.append(&self.pending).unwrap();
             self.pending.clear();
+            if let Some(past) = &self.past {
+                past.write_checkpoint(&self.published);
+            }
         }
         lsn
     }

@@ -1,7 +1,7 @@
 //! What the service costs, as ratios to what this machine can do, measured in one run.
 //!
 //! `cargo bench --bench service` prints everything; a name after `--` picks a part: `submit`,
-//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`, `replay`. Figures are medians of three, with the two
+//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`, `replay`, `start`. Figures are medians of three, with the two
 //! sides of each ratio taken in turn, so that a machine that drifts moves both.
 
 #![allow(
@@ -27,6 +27,7 @@ mod past;
 mod queries;
 mod replay;
 mod server;
+mod start;
 mod submit;
 
 fn main() {
@@ -59,6 +60,9 @@ fn main() {
     }
     if wanted("replay") {
         replay::run();
+    }
+    if wanted("start") {
+        start::run();
     }
 }
 

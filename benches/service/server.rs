@@ -26,7 +26,8 @@ impl Server {
         server
     }
 
-    fn start_in(data: &Path, slots: usize) -> Self {
+    /// Same, on a directory of somebody else.
+    pub(crate) fn start_in(data: &Path, slots: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerun"));
         command
             .args(["--log", "warn", "serve", "--listen", "127.0.0.1:0", "--slots"])
@@ -44,6 +45,13 @@ impl Server {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = ready["url"].as_str().unwrap().strip_prefix("http://").unwrap();
         Self { child, address: address.parse().unwrap(), data: None }
+    }
+
+    /// Stops it cleanly and waits for its end.
+    pub(crate) fn stop(mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// Resident memory, in bytes.

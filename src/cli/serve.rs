@@ -18,13 +18,12 @@ use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::domain::Lsn;
-use crate::engine::{Boot, Handle, Options, Parts, Running};
+use crate::engine::{Boot, Handle, Opening, Options, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, AccessToken, HttpConfig};
 use crate::replay;
 use crate::runner::Runner;
 use crate::runner::local::{LocalOptions, LocalRunner};
-use crate::views::{ApplyError, Published};
 
 /// How often free disk space and the state of the chunk store are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -119,6 +118,9 @@ pub(super) fn start(
         drop(signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?);
     }
     let dir = Arc::new(DataDir::lock(&root).map_err(|wrong| dir_failed(&root, wrong))?);
+    let past = settings::past(args, &dir);
+    // Reads while the databases are opened.
+    let mut opening = Opening::begin(&past);
     let store = open_store(&dir, args)?;
     let boot = Boot::new();
     let handle = boot.handle();
@@ -138,18 +140,14 @@ pub(super) fn start(
     });
     let http = runtime.spawn(edge);
 
-    let mut published = Published::default();
     let options = OpenOptions { accept_lost_history: args.accept_lost_history == Some(true) };
-    let log = SledLog::open(&dir, options, |record| -> Result<(), ApplyError> {
-        published.apply(&record)
-    })
-    .map_err(log_failed)?;
+    let log = SledLog::open_with(&dir, options, &mut opening).map_err(log_failed)?;
     let last = log.last();
     let parts = Parts {
         options: Options { policy: settings::policy(args), keeping: settings::keeping(args) },
         log: Box::new(log),
-        published,
-        past: settings::past(args, &dir),
+        published: opening.done(),
+        past,
         chunks: store.clone(),
         runner: runner.map(|runner| runner as Arc<dyn Runner>),
         clock: Arc::new(System),

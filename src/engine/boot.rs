@@ -25,6 +25,10 @@ use crate::eventlog::EventLog;
 use crate::runner::Runner;
 use crate::views::Published;
 
+/// Longest time that a clean stop takes to write its last state down. Without it the next start
+/// folds the records since the last checkpoint.
+const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(10);
+
 /// An engine whose log is still being read. Its [`Handle`] answers [`Status::Starting`], so that the
 /// network can be served, and the runner be built, before the engine is.
 pub struct Boot {
@@ -134,7 +138,8 @@ impl Boot {
         let keeper =
             Keeper::start(keeping, handle.clone(), store, keeper_clock).map_err(Stopped::Thread)?;
         let follower = Follower::start(&past, &handle).map_err(Stopped::Thread)?;
-        Ok(Running { handle, runner: parts.runner, thread, dispatcher, keeper, follower, ended })
+        let runner = parts.runner;
+        Ok(Running { handle, runner, thread, dispatcher, keeper, past, follower, ended })
     }
 }
 
@@ -200,6 +205,7 @@ pub struct Running {
     thread: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     keeper: Keeper,
+    past: Arc<Past>,
     follower: Follower,
     ended: Ended,
 }
@@ -250,6 +256,10 @@ impl Running {
         let joined = self.thread.join().map_err(|_| Stopped::Panicked);
         // Its channel closes with the writer.
         let _ = self.dispatcher.join();
-        result.and(joined)
+        let stopped = result.and(joined);
+        if stopped.is_ok() && self.handle.has_room() {
+            self.handle.read(|last| self.past.write_last(last, LAST_CHECKPOINT_MAX));
+        }
+        stopped
     }
 }

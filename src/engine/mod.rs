@@ -26,7 +26,7 @@ pub use boot::{Boot, Parts, Running, Stopped};
 pub use committer::Failed;
 pub use handle::{Handle, Status};
 pub use keeper::Keeping;
-pub use past::{Error as PastError, Past, PastOptions};
+pub use past::{Error as PastError, Opening, Past, PastOptions};
 
 use crate::decide::Policy;
 use crate::domain::{Answer, Lsn, Rejection};

@@ -12,6 +12,7 @@ mod powercut;
 mod processes;
 #[path = "../support/service.rs"]
 mod service;
+mod starts;
 mod stops;
 mod storage;
 mod witness;

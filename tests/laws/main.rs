@@ -22,6 +22,7 @@ mod kinds;
 mod life;
 mod memories;
 mod model;
+mod opening;
 mod past;
 mod plant;
 mod queues;

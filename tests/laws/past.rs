@@ -14,7 +14,7 @@ use crate::history::{ACTIONS, COMPLETED, FAILED, Settings, Step, WORKERS, action
 use crate::{histories, run};
 
 /// What somebody who asked everything was told.
-fn answers(state: &Published) -> (ContentHash, String) {
+pub(crate) fn answers(state: &Published) -> (ContentHash, String) {
     let mut text = format!("{}\n", state.views);
     let mut add = |answer: &dyn std::fmt::Debug| writeln!(text, "{answer:?}").unwrap();
     let states = [None].into_iter().chain(JobState::ALL.map(Some));
@@ -39,7 +39,7 @@ fn answers(state: &Published) -> (ContentHash, String) {
 }
 
 /// All states of a history, from the empty one on.
-fn states(log: &[Record]) -> Vec<Published> {
+pub(crate) fn states(log: &[Record]) -> Vec<Published> {
     let mut state = Published::default();
     let mut states = vec![state.clone()];
     for record in log {

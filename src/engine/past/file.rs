@@ -1,9 +1,8 @@
 //! A checkpoint on disk: a head that says what it is of, and a state. `docs/format.md` has the bytes.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize as _, Serialize as _};
 
@@ -21,7 +20,7 @@ const CHECKSUM_BYTES: usize = 8;
 const BODY_HASH_BYTES: usize = 32;
 /// A body nests less deep by far.
 const DEPTH_MAX: usize = 64;
-/// Bytes read or written at once.
+/// Bytes written at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// What a checkpoint says of itself.
@@ -62,6 +61,13 @@ pub(super) enum Unusable {
     OtherLog,
     #[error("cannot read it")]
     Io(#[from] io::Error),
+}
+
+impl Unusable {
+    /// Whether the file is broken in itself, whatever log and program it is of.
+    pub(super) const fn is_damage(&self) -> bool {
+        !matches!(self, Self::OtherVersion { .. } | Self::OtherLog | Self::Io(_))
+    }
 }
 
 impl Head {
@@ -153,37 +159,46 @@ fn open(path: &Path) -> Result<(Head, File), Unusable> {
 
 /// The state in a file, verified in full.
 pub(super) fn load(path: &Path) -> Result<(Head, Published), Unusable> {
-    let (head, mut file) = open(path)?;
+    let (head, body) = read(path)?;
     // The bytes first, so that nothing is made of a length that nobody wrote.
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(&mut file)?;
-    if *hasher.finalize().as_bytes() != head.body_hash {
+    if *blake3::hash(&body).as_bytes() != head.body_hash {
         return Err(Unusable::Body);
     }
-    file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
-    let body = BufReader::with_capacity(BUFFER_BYTES, file).take(head.body_bytes);
-    let mut deserializer = rmp_serde::Deserializer::new(body);
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(&body);
     deserializer.set_max_depth(DEPTH_MAX);
     let state = Published::deserialize(&mut deserializer).map_err(Unusable::NoState)?;
-    let left = deserializer.into_inner().limit();
-    if left > 0 || state.lsn() != head.lsn || state.digest() != head.digest {
+    // Nothing more can be read at the end.
+    let is_whole = <()>::deserialize(&mut deserializer).is_err();
+    drop(body);
+    if !is_whole || state.lsn() != head.lsn || state.digest() != head.digest {
         return Err(Unusable::OtherState);
     }
     Ok((head, state))
 }
 
+/// A file's head and its body, of which nothing is known but the length. It is read as a whole: what
+/// is made of it takes several times as much memory.
+fn read(path: &Path) -> Result<(Head, Vec<u8>), Unusable> {
+    let (head, mut file) = open(path)?;
+    let bytes = usize::try_from(head.body_bytes).map_err(|_| Unusable::Body)?;
+    let mut body = Vec::new();
+    body.try_reserve_exact(bytes).map_err(io::Error::other)?;
+    file.read_to_end(&mut body)?;
+    Ok((head, body))
+}
+
 /// Writes a state so that it is there whole or not at all, and durable when this returns. Gives up
-/// when told to stop.
+/// when `go_on` says no.
 pub(super) fn write(
     path: &Path,
     state: &Published,
     chain: Chain,
-    stopping: &AtomicBool,
+    go_on: &dyn Fn() -> bool,
 ) -> io::Result<Head> {
     let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);
     let mut file = tempfile::Builder::new().prefix(super::checkpoints::NEW).tempfile_in(&dir)?;
     file.write_all(&[0; HEAD_BYTES])?;
-    let body = Body { file: file.as_file(), hasher: blake3::Hasher::new(), bytes: 0, stopping };
+    let body = Body { file: file.as_file(), hasher: blake3::Hasher::new(), bytes: 0, go_on };
     let mut body = BufWriter::with_capacity(BUFFER_BYTES, body);
     let mut serializer = rmp_serde::Serializer::new(&mut body);
     state.serialize(&mut serializer).map_err(io::Error::other)?;
@@ -209,12 +224,12 @@ struct Body<'a> {
     file: &'a File,
     hasher: blake3::Hasher,
     bytes: u64,
-    stopping: &'a AtomicBool,
+    go_on: &'a dyn Fn() -> bool,
 }
 
 impl Write for Body<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if !(self.go_on)() {
             return Err(io::Error::other("the service stops"));
         }
         let written = self.file.write(bytes)?;

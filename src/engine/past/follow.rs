@@ -87,6 +87,8 @@ fn follow(past: &Past, engine: &Handle, looks: &Receiver<()>) {
 
 /// Writes states down, one after another.
 fn write_down(past: &Past, engine: &Handle, writes: &Receiver<Task>) {
+    // Here, since nobody waits for it.
+    past.checkpoints.look();
     while let Ok(Task::Write(state)) = writes.recv() {
         // What room is left is for what can't be made again.
         if engine.has_room() && !past.stopping.load(Ordering::Relaxed) {

@@ -8,6 +8,7 @@ mod checkpoints;
 mod error;
 mod file;
 mod follow;
+mod opening;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -17,10 +18,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use self::checkpoints::Checkpoints;
 pub use self::error::Error;
 pub(super) use self::follow::Follower;
+pub use self::opening::Opening;
 use self::recent::Recent;
 use self::trail::Trail;
 use crate::clock::monotonic;
@@ -33,7 +36,8 @@ use crate::views::Published;
 pub struct PastOptions {
     /// Where checkpoints are kept. None: nowhere.
     pub dir: Option<PathBuf>,
-    /// Most bytes of all checkpoints together.
+    /// Most bytes of all checkpoints together; the newest two stay, however large, as starts need
+    /// them. 0: there are none.
     pub space_bytes: u64,
     /// Fewest records between two checkpoints. Of a large state it is a quarter of its rows.
     pub checkpoint_every: u64,
@@ -82,9 +86,14 @@ enum Task {
 }
 
 impl Past {
-    /// Looks through the checkpoints; those that are not of `log` go.
+    /// What can be given of `log`. Checkpoints are looked through when one is needed.
     pub fn open(options: PastOptions, log: Arc<dyn LogReader>) -> Self {
-        let checkpoints = Checkpoints::open(options.dir.clone(), options.space_bytes, &*log);
+        let checkpoints = Checkpoints::new(
+            options.dir.clone(),
+            options.space_bytes,
+            options.checkpoint_every,
+            Arc::clone(&log),
+        );
         Self {
             options,
             log,
@@ -176,7 +185,16 @@ impl Past {
     /// Writes a state down, when there is none near it.
     pub fn write_checkpoint(&self, state: &Published) {
         if self.checkpoints.is_wanted(state.lsn(), self.spacing(state)) {
-            self.checkpoints.write(state, &*self.log, &self.stopping);
+            self.checkpoints.write(state, &|| !self.stopping.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Writes down the state that a clean stop leaves, so that the next start has nothing to fold.
+    /// Gives up after `patience`.
+    pub(super) fn write_last(&self, state: &Published, patience: Duration) {
+        if self.checkpoints.is_newer(state.lsn()) {
+            let begun = monotonic();
+            self.checkpoints.write(state, &|| begun.elapsed() < patience);
         }
     }
 

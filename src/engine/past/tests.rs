@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{Error, Past, PastOptions};
 use crate::domain::{
@@ -11,6 +12,8 @@ use crate::domain::{
 };
 use crate::eventlog::{self, EventLog as _, LogReader, MemoryLog};
 use crate::views::Published;
+
+mod starts;
 
 const EVERY: u64 = 10;
 
@@ -108,7 +111,13 @@ fn options(dir: &Path) -> PastOptions {
 }
 
 fn open(dir: &Path, records: &[Record]) -> Past {
-    Past::open(options(dir), MemoryLog::holding(records.to_vec()).reader())
+    open_with(options(dir), records)
+}
+
+fn open_with(options: PastOptions, records: &[Record]) -> Past {
+    let past = Past::open(options, MemoryLog::holding(records.to_vec()).reader());
+    past.checkpoints.look();
+    past
 }
 
 /// Checkpoints of a log, one every `EVERY` records.
@@ -257,27 +266,46 @@ fn all_together_fit_into_their_space() {
     let records = log(0, 400);
     let dir = tempfile::tempdir().unwrap();
     let unbounded = PastOptions { checkpoint_every: 50, ..options(dir.path()) };
-    let reader = || MemoryLog::holding(records.clone()).reader();
-    let past = Past::open(unbounded.clone(), reader());
+    let past = open_with(unbounded.clone(), &records);
     past.write_checkpoint(&fold(&records));
     let largest = fs::metadata(&files(dir.path())[0]).unwrap().len();
     fs::remove_file(&files(dir.path())[0]).unwrap();
-    let space_bytes = 2 * largest + 100;
-    let past = Past::open(PastOptions { space_bytes, ..unbounded.clone() }, reader());
+    let space_bytes = 3 * largest + 100;
+    let past = open_with(PastOptions { space_bytes, ..unbounded.clone() }, &records);
     for at in (50..=400).step_by(50) {
         past.write_checkpoint(&fold(&records[..at]));
         let bytes: u64 =
             files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(bytes <= space_bytes);
     }
-    assert!(lsns(dir.path()).len() >= 2);
-    // Less space from the next start on; and none.
-    Past::open(PastOptions { space_bytes: largest, ..unbounded.clone() }, reader());
-    assert_eq!(lsns(dir.path()).len(), 1);
-    let none = Past::open(PastOptions { space_bytes: 0, ..unbounded }, reader());
+    let kept = lsns(dir.path());
+    assert!(kept.len() >= 3);
+    // Less space from the next start on: the newest two stay all the same. And none.
+    open_with(PastOptions { space_bytes: 1, ..unbounded.clone() }, &records);
+    assert_eq!(lsns(dir.path()), kept[kept.len() - 2..]);
+    let none = open_with(PastOptions { space_bytes: 0, ..unbounded }, &records);
     none.write_checkpoint(&fold(&records));
+    none.write_last(&fold(&records), Duration::from_secs(60));
     assert!(files(dir.path()).is_empty());
     assert_eq!(none.at(Lsn(399), Lsn(400)).unwrap().digest(), fold(&records[..399]).digest());
+}
+
+/// One for each stop, but not for ever.
+#[test]
+fn stops_leave_their_state_and_no_heap_of_files() {
+    let records = log(0, 60);
+    let dir = tempfile::tempdir().unwrap();
+    let patience = Duration::from_secs(60);
+    for at in [3_usize, 4, 4, 7, 15, 19, 19, 22, 38, 41] {
+        let past = open(dir.path(), &records);
+        past.write_last(&fold(&records[..at]), patience);
+        assert_eq!(past.checkpoint(Lsn(60)).unwrap().lsn(), Lsn(at as u64));
+    }
+    assert_eq!(lsns(dir.path()), [15, 38, 41], "10 apart, but for the newest two");
+    // It is given up, and then nothing is left of it.
+    let past = open(dir.path(), &records);
+    past.write_last(&fold(&records[..55]), Duration::ZERO);
+    assert_eq!(lsns(dir.path()), [15, 38, 41]);
 }
 
 #[test]
