@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::ahead::Ahead;
 use super::committer::{Committer, Failed, Round};
 use super::dispatch::Dispatcher;
 use super::expiry::Expiry;
@@ -120,6 +121,7 @@ impl Boot {
             entropy: parts.entropy,
             staging,
             occupied: BTreeSet::new(),
+            ahead: Ahead::default(),
             assigned_at: Timestamp::default(),
             expiry: Expiry::since(opened),
             shared_at: last,

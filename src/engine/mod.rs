@@ -9,6 +9,7 @@
 //! - `past` gives the state as it was at any LSN that the log still reaches.
 //! - `dispatch` carries out effects, which are at-least-once and never waited for.
 
+mod ahead;
 mod attendance;
 mod boot;
 mod committer;

@@ -16,6 +16,7 @@ use crate::eventlog::{self, EventLog, LogReader, MemoryLog};
 use crate::runner::{Launch, Report, Reports, Runner};
 use crate::views::Published;
 
+mod ahead;
 mod queues;
 mod recordings;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use super::committer::{Failed, Reply, Round};
 use super::expiry::Expiry;
 use super::handle::{Shared, Status, Work};
@@ -36,8 +37,9 @@ pub(super) struct Writer {
     pub(super) entropy: Arc<dyn Entropy>,
     /// Runs ahead of what is durable; thrown away with the process when an append fails.
     pub(super) staging: Views,
-    /// Attempts that hold a slot of the runner.
+    /// Attempts that hold a slot of the runner, or wait for the next free one.
     pub(super) occupied: BTreeSet<AttemptRef>,
+    pub(super) ahead: Ahead,
     /// When ready executions were last handed out.
     pub(super) assigned_at: Timestamp,
     pub(super) expiry: Expiry,
@@ -203,8 +205,9 @@ impl Writer {
 
     fn stage_report(&mut self, report: Report, round: &mut Round) -> Result<(), Failed> {
         let command = match report {
-            Report::SlotFree { attempt } => {
+            Report::SlotFree { attempt, ran } => {
                 self.occupied.remove(&attempt);
+                self.ahead.ran(ran);
                 return Ok(());
             }
             Report::Started { attempt, sandbox } => Command::StartAttempt { attempt, sandbox },
@@ -248,9 +251,10 @@ impl Writer {
         !matches!(*status, Status::Poisoned(_))
     }
 
+    /// How many attempts the runner can be given now.
     fn free_slots(&self) -> usize {
         let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
-        slots.saturating_sub(self.occupied.len())
+        (slots + self.ahead.of(slots)).saturating_sub(self.occupied.len())
     }
 
     /// Hands ready executions to free slots, in the same commit as what made them ready.

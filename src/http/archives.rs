@@ -31,7 +31,7 @@ const EXPORTS_MAX: usize = 2;
 /// Archives that are received at once: each takes room on the disk.
 const RECEIVED_MAX: usize = 4;
 /// An archive goes out in pieces of this size.
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that wait for the client.
 const PIECES_WAITING: usize = 1;
 /// Whoever waits for jobs to end looks no more often.

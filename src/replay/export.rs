@@ -1,7 +1,7 @@
 //! Making the archive of a recording.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use bytes::Bytes;
@@ -107,42 +107,29 @@ struct Found {
     workers: Vec<WorkerId>,
 }
 
-/// Reads the records; each value of the range also goes to `each`. Another thread decodes them
-/// meanwhile, which takes the most time.
+/// Reads the records; each value of the range also goes to `each`. Decoding takes the most time, so
+/// another thread does most of it.
 fn find(
     log: &dyn LogReader,
     range: Range,
     hints: &dyn Hints,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<Found, Error> {
-    let (mut selector, mut chunks) = thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(BATCHES);
-        let decoding = thread::Builder::new()
+    let mut chunks = ChunkSet::default();
+    let mut selector = thread::scope(|scope| {
+        let (sender, batches) = sync_channel(BATCHES);
+        let selecting = thread::Builder::new()
             .name("recorded".into())
-            .spawn_scoped(scope, move || decode(range, &receiver))
+            .spawn_scoped(scope, move || select(range, batches))
             .map_err(Error::Thread)?;
-        let mut batch = Vec::with_capacity(BATCH_LEN);
-        let mut next = range.start;
-        for value in log.scan_values(range.start, range.stop) {
-            let (lsn, value) = value?;
-            if lsn != next {
-                return Err(Error::Missing(next));
-            }
-            next = next.next();
-            each(&value)?;
-            batch.push((lsn, value));
-            if batch.len() == BATCH_LEN {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_LEN));
-                if sender.send(full).is_err() {
-                    break;
-                }
-            }
-        }
-        // It has gone only when it failed, which joining tells.
-        let _ = sender.send(batch);
+        let read = read(log, range, each, &sender, &mut chunks);
         drop(sender);
-        let decoded = decoding.join().map_err(|_| Error::Panicked)??;
-        if next <= range.stop { Err(Error::Missing(next)) } else { Ok(decoded) }
+        let selected = selecting.join().map_err(|_| Error::Panicked)?;
+        // When it failed, that is also why reading stopped early.
+        let (selector, also) = selected?;
+        read?;
+        chunks.extend(also);
+        Ok::<_, Error>(selector)
     })?;
     for record in log.scan(range.stop.next(), range.settled) {
         let record = record?;
@@ -156,22 +143,73 @@ fn find(
     Ok(Found { context, chunks, jobs, workers })
 }
 
-fn decode(
+/// Successive records on their way to the thread that selects.
+enum Batch {
+    /// As they are stored.
+    Values(Vec<(Lsn, Bytes)>),
+    /// Decoded, and their references noted.
+    Records(Vec<Record>),
+}
+
+/// Reads the values of the range and sends them on. When the other thread is behind, it does part of
+/// that one's work and notes references in `chunks`.
+fn read(
+    log: &dyn LogReader,
     range: Range,
-    values: &Receiver<Vec<(Lsn, Bytes)>>,
-) -> Result<(Selector, ChunkSet), Error> {
-    let mut selector = Selector::new(range.start, range.stop);
-    let mut chunks = ChunkSet::default();
-    for batch in values {
-        for (lsn, value) in batch {
-            let decoded = codec::decode(lsn, &value);
-            let (record, _): (Record, _) =
-                decoded.map_err(|source| Error::Record { lsn, source })?;
-            selector.within(&record);
-            references::note(&mut chunks, &record);
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    sender: &SyncSender<Batch>,
+    chunks: &mut ChunkSet,
+) -> Result<(), Error> {
+    let mut next = range.start;
+    let mut values = log.scan_values(range.start, range.stop);
+    loop {
+        let mut batch = Vec::with_capacity(BATCH_LEN);
+        for value in values.by_ref().take(BATCH_LEN) {
+            let (lsn, value) = value?;
+            if lsn != next {
+                return Err(Error::Missing(next));
+            }
+            next = next.next();
+            each(&value)?;
+            batch.push((lsn, value));
+        }
+        if batch.is_empty() {
+            return if next <= range.stop { Err(Error::Missing(next)) } else { Ok(()) };
+        }
+        let gone = match sender.try_send(Batch::Values(batch)) {
+            Err(TrySendError::Full(Batch::Values(values))) => {
+                sender.send(Batch::Records(decode(values, chunks)?)).is_err()
+            }
+            sent => sent.is_err(),
+        };
+        if gone {
+            return Ok(());
         }
     }
+}
+
+fn select(range: Range, batches: Receiver<Batch>) -> Result<(Selector, ChunkSet), Error> {
+    let mut selector = Selector::new(range.start, range.stop);
+    let mut chunks = ChunkSet::default();
+    for batch in batches {
+        let records = match batch {
+            Batch::Values(values) => decode(values, &mut chunks)?,
+            Batch::Records(records) => records,
+        };
+        records.iter().for_each(|record| selector.within(record));
+    }
     Ok((selector, chunks))
+}
+
+/// Decodes successive records and notes what they refer to.
+fn decode(values: Vec<(Lsn, Bytes)>, chunks: &mut ChunkSet) -> Result<Vec<Record>, Error> {
+    let decode = |(lsn, value): (Lsn, Bytes)| {
+        let decoded = codec::decode(lsn, &value);
+        let (record, _) = decoded.map_err(|source| Error::Record { lsn, source })?;
+        references::note(chunks, &record);
+        Ok(record)
+    };
+    values.into_iter().map(decode).collect()
 }
 
 /// Adds what those chunks name that are objects.

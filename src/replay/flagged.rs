@@ -39,6 +39,13 @@ impl<K: Ord + Copy> Flagged<K> {
         }
     }
 
+    /// Adds all of another set.
+    pub(super) fn extend(&mut self, other: Self) {
+        for (thing, flags) in other.things {
+            self.add(thing, flags);
+        }
+    }
+
     /// All of them in order.
     pub(super) fn sort(&mut self) -> &[(K, Flags)] {
         if self.sorted < self.things.len() {
@@ -82,12 +89,13 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map(adds in proptest::collection::vec((0..20_000_u32, 0..8_u8), 0..30_000)) {
-            let mut set = Flagged::default();
+            let (mut set, mut other) = (Flagged::default(), Flagged::default());
             let mut model = BTreeMap::new();
             for (thing, flags) in adds {
-                set.add(thing, flags);
+                if flags < 6 { set.add(thing, flags) } else { other.add(thing, flags) }
                 *model.entry(thing).or_insert(0) |= flags;
             }
+            set.extend(other);
             let all: Vec<(u32, Flags)> = model.into_iter().collect();
             prop_assert_eq!(set.sort(), all.as_slice());
             prop_assert_eq!(set.len(), all.len());

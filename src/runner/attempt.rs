@@ -12,6 +12,7 @@ use super::protocol::{Ended, Exit, Reply, Spawn};
 use super::workers::Worker;
 use super::{Launch, Report};
 use crate::chunks::Hold;
+use crate::clock::monotonic;
 use crate::domain::{AttemptRef, Failure, FailureKind, Outcome, Usage};
 
 impl Inner {
@@ -102,12 +103,13 @@ impl Inner {
             }
             Err(Lost) => return Err(lost(lease)),
         }
+        let begun = monotonic();
         let ended = self.follow(attempt, serial, &mut lease);
         control.process_gone();
         match ended {
             Ok(ended) => {
                 lease.give_back();
-                self.report(Report::SlotFree { attempt });
+                self.report(Report::SlotFree { attempt, ran: begun.elapsed() });
                 ended.map_err(|error| Stop::Failed(launch_failure(&error, folder, worker)))
             }
             Err(Lost) => Err(lost(lease)),

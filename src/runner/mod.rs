@@ -15,6 +15,8 @@ mod workers;
 
 pub use protocol::Sandbox;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::domain::{AttemptRef, Host, Outcome, RunnerName, Usage, WorkerId};
@@ -37,7 +39,11 @@ pub enum Report {
     Started { attempt: AttemptRef, sandbox: String },
     /// The process is gone, so its slot can take the next attempt; the outcome is still being
     /// gathered and follows as [`Report::Finished`], which frees the slot if this never came.
-    SlotFree { attempt: AttemptRef },
+    SlotFree {
+        attempt: AttemptRef,
+        /// How long it was taken.
+        ran: Duration,
+    },
     /// The attempt is over and everything it made is durable in the chunk store. Exactly one per
     /// launch, killed ones included.
     Finished { attempt: AttemptRef, outcome: Outcome, usage: Usage },
@@ -56,10 +62,11 @@ pub trait Runner: Send + Sync {
     fn host(&self) -> Host;
     /// How many attempts it takes at once.
     fn slots(&self) -> usize;
-    /// Starts an attempt. There is a free slot for it.
+    /// Starts an attempt as soon as there is a free slot, about in the order of the calls. The engine hands
+    /// out few more than there are slots.
     fn launch(&self, launch: Launch);
     /// Ends an attempt, process group and all; unknown attempts are ignored.
     fn kill(&self, attempt: AttemptRef);
     /// Takes nothing new, waits up to `grace` for what runs, then kills it.
-    fn stop(&self, grace: std::time::Duration);
+    fn stop(&self, grace: Duration);
 }

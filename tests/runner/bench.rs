@@ -210,7 +210,7 @@ impl Bench {
                     assert_eq!((of, sandbox.as_str()), (attempt, "off"));
                     started += 1;
                 }
-                Report::SlotFree { attempt: of } => {
+                Report::SlotFree { attempt: of, .. } => {
                     assert_eq!(of, attempt);
                     slot_free += 1;
                 }
