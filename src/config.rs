@@ -139,7 +139,7 @@ settings! {
     queue_retention: Span, "LEDGERUN_QUEUE_RETENTION", "TIME";
     /// How often to look for chunks that nothing refers to; 0s never [default: 1h]
     chunk_collection: Span, "LEDGERUN_CHUNK_COLLECTION", "TIME";
-    /// Disk for checkpoints, which make starts and looking back fast; 0 keeps none [default: 1 GiB]
+    /// Disk for checkpoints, which make looking back fast; 0 keeps none [default: 1 GiB]
     checkpoint_space: ByteSize, "LEDGERUN_CHECKPOINT_SPACE", "SIZE";
     /// Fewest records between two checkpoints [default: 32768]
     checkpoint_every: u64, "LEDGERUN_CHECKPOINT_EVERY", "RECORDS";
