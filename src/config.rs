@@ -119,6 +119,8 @@ settings! {
     insecure_no_auth: bool, "LEDGERUN_INSECURE_NO_AUTH", "BOOL";
     /// Attempts to run at once; 0 accepts jobs and runs none [default: logical cores]
     slots: usize, "LEDGERUN_SLOTS", "N";
+    /// Directory for what is unpacked and run, none of which is kept; made when missing [default: the data directory]
+    scratch_dir: PathBuf, "LEDGERUN_SCRATCH_DIR", "DIR";
     /// Isolation of attempts; strict refuses what cannot be isolated [default: best-effort]
     sandbox: Sandbox, "LEDGERUN_SANDBOX", "MODE";
     /// How long a stop waits for running attempts [default: 10s]

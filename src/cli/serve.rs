@@ -101,6 +101,8 @@ pub(super) struct Service {
     grace: Duration,
     store: chunks::Store,
     signals: Signals,
+    /// Nobody else may have it before the runner has ended.
+    _scratch: Arc<DataDir>,
 }
 
 /// Takes the data directory, listens, reads the log and opens. While the log is read, health checks
@@ -124,7 +126,8 @@ pub(super) fn start(
     let store = open_store(&dir, args)?;
     let boot = Boot::new();
     let handle = boot.handle();
-    let runner = start_runner(args, &dir, &store, &handle)?;
+    let scratch = scratch_dir(args, &dir)?;
+    let runner = start_runner(args, &scratch, &store, &handle)?;
     let grace = args.shutdown_grace.map_or(SHUTDOWN_GRACE, |span| span.0);
 
     // After the runner has its supervisor: attempts keep the limit that programs expect.
@@ -166,7 +169,7 @@ pub(super) fn start(
         data_dir: dir.root().display().to_string(),
         last_lsn: last,
     };
-    Ok(Service { announcement, running, stop_http, http, grace, store, signals })
+    Ok(Service { announcement, running, stop_http, http, grace, store, signals, _scratch: scratch })
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
@@ -222,13 +225,24 @@ fn listen(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> anyhow::Res
     })
 }
 
+/// The directory for what attempts need only as long as they run: one of its own, or the data
+/// directory. Whoever starts there deletes what it finds, so it is taken like that.
+fn scratch_dir(args: &ServeArgs, dir: &Arc<DataDir>) -> anyhow::Result<Arc<DataDir>> {
+    let Some(scratch) = &args.scratch_dir else { return Ok(Arc::clone(dir)) };
+    if scratch.canonicalize().is_ok_and(|scratch| scratch == dir.root()) {
+        return Ok(Arc::clone(dir));
+    }
+    let locked = DataDir::lock(scratch).map_err(|wrong| dir_failed(scratch, wrong));
+    locked.map(Arc::new).context("cannot use the directory of --scratch-dir")
+}
+
 fn start_runner(
     args: &ServeArgs,
-    dir: &DataDir,
+    scratch: &DataDir,
     store: &chunks::Store,
     handle: &Handle,
 ) -> anyhow::Result<Option<Arc<LocalRunner>>> {
-    let mut options = LocalOptions::new(dir.root());
+    let mut options = LocalOptions::new(scratch.root());
     if let Some(slots) = args.slots {
         options.slots = slots;
     }

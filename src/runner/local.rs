@@ -25,17 +25,18 @@ use crate::domain::{AttemptRef, Failure, FailureKind, Host, Outcome, RunnerName,
 const SPARE_THREADS: usize = 4;
 /// How long a stop waits for folders to be deleted; the next start deletes the rest.
 const DELETE_MAX: Duration = Duration::from_secs(2);
-/// Name of the folder, in the data directory, of the attempts' folders.
+/// Name of the folder, in that directory, of the attempts' folders.
 const RUN: &str = "run";
-/// Name of the folder, in the data directory, of what an earlier life left behind.
+/// Name of the folder, in that directory, of what an earlier life left behind.
 const TRASH: &str = "trash";
-/// Name of the folder, in the data directory, of unpacked workers.
+/// Name of the folder, in that directory, of unpacked workers.
 const WORKERS: &str = "workers";
 
 /// Settings of a [`LocalRunner`].
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
-    /// The service's data directory.
+    /// Where the folders of attempts and the unpacked workers lie. What an earlier life left there
+    /// is deleted.
     pub data_dir: PathBuf,
     /// Attempts at once; 0 runs none.
     pub slots: usize,

@@ -272,3 +272,32 @@ fn a_stop_lets_running_attempts_finish_and_a_second_signal_does_not() {
 fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
+
+#[test]
+fn what_runs_lies_in_the_scratch_directory_which_has_one_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    let scratch = place("scratch");
+    let args = ["--slots", "1", "--scratch-dir", scratch.to_str().unwrap()];
+    let first = Service::start(&place("first"), &args);
+    let mut run = program(dir.path());
+    run.args(["--host", first.url(), "run", "--", "pwd", "-P"]);
+    let done = done(run.output().unwrap());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let run = scratch.canonicalize().unwrap().join("run");
+    assert!(Path::new(done.stdout.trim()).starts_with(run), "{done:?}");
+    for name in ["run", "trash", "workers"] {
+        assert!(scratch.join(name).exists() && !place("first").join(name).exists(), "{name}");
+    }
+
+    let mut second = command(&place("second"));
+    second.args(args);
+    let refused = Starting::of(second).ready().expect_err("it is taken");
+    assert_eq!(refused.status.code(), Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--scratch-dir"), "{}", refused.stderr);
+    first.kill();
+    Service::start(&place("second"), &args);
+    // The data directory itself is no second one.
+    let own = place("first");
+    Service::start(&own, &["--slots", "1", "--scratch-dir", own.to_str().unwrap()]);
+}
