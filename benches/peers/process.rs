@@ -18,25 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// What else one must know to talk to it: a path, or the address of its administration.
+    /// What else one must know to talk to it.
     pub(crate) place: String,
+    /// What ends it for good, if a kill would leave something behind.
+    pub(crate) farewell: Option<Signal>,
 }
 
 impl Server {
     /// Starts `command`, with its output in `log`.
-    pub(crate) fn spawn(
-        command: &mut Command,
-        address: SocketAddr,
-        log: &Path,
-    ) -> io::Result<Self> {
+    pub(crate) fn spawn(command: &Command, address: SocketAddr, log: &Path) -> io::Result<Self> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let child = command
+        let child = mortal(command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{command:?}: {error}")))?;
-        Ok(Self { child, address, place: String::new() })
+        Ok(Self { child, address, place: String::new(), farewell: None })
     }
 
     /// Asks every millisecond until there is an answer.
@@ -65,8 +63,15 @@ impl Server {
         tree(self.child.id()).iter().filter_map(of_one).sum::<u64>() * 1_024
     }
 
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills all its processes at once, and waits until they are gone.
     pub(crate) fn kill(&mut self) {
+        if !self.is_alive() {
+            return;
+        }
         let processes = tree(self.child.id());
         for process in &processes {
             let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGKILL);
@@ -81,8 +86,27 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(signal) = self.farewell
+            && self.is_alive()
+        {
+            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
+            let began = Instant::now();
+            while began.elapsed() < PATIENCE && self.is_alive() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         self.kill();
     }
+}
+
+/// The same command, as one that dies with this process, however that ends.
+fn mortal(command: &Command) -> Command {
+    let mut mortal = Command::new("setpriv");
+    mortal.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        mortal.current_dir(folder);
+    }
+    mortal
 }
 
 /// A process and all below it.

@@ -30,7 +30,7 @@ impl System for Beanstalkd {
         let mut command = Command::new(self.0.as_ref().ok_or(io::ErrorKind::NotFound)?);
         command.args(["-l", "127.0.0.1", "-p", &address.port().to_string(), "-f0", "-b"]);
         command.arg(dir);
-        let mut server = Server::spawn(&mut command, address, &dir.with_extension("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.with_extension("log"))?;
         server.wait(|server| load::ask(server.address, DIALECT, b"list-tube-used\r\n", 1))?;
         Ok(server)
     }

@@ -28,7 +28,7 @@ impl System for EmptyRoute {
         let address = free_address();
         let mut command = Command::new(std::env::current_exe()?);
         command.args([ARGUMENT, &address.to_string()]);
-        let mut server = Server::spawn(&mut command, address, &dir.join("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         server.wait(|server| std::net::TcpStream::connect(server.address))?;
         Ok(server)
     }

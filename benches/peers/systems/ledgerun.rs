@@ -42,7 +42,7 @@ impl Ledgerun {
             .args(["--object-bytes-max", "32MiB"])
             .arg("--data-dir")
             .arg(dir.join("data"));
-        let mut server = Server::spawn(&mut command, address, &dir.join("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         server.wait(|server| get(server, "/compute/ready"))?;
         Ok(server)
     }

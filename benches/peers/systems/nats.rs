@@ -42,7 +42,7 @@ impl System for Nats {
         std::fs::write(&settings, text)?;
         let mut command = Command::new(self.0.as_ref().ok_or(io::ErrorKind::NotFound)?);
         command.arg("-c").arg(&settings);
-        let mut server = Server::spawn(&mut command, address, &dir.join("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         let (subject, content) = if new { ("CREATE", STREAM) } else { ("INFO", "") };
         let request = publish(0, &format!("$JS.API.STREAM.{subject}.JOBS"), content);
         server.wait(|server| load::ask(server.address, DIALECT, &request, 1))?;

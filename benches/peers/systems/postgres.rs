@@ -36,7 +36,9 @@ impl Postgres {
             return Ok(Command::new(file));
         }
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(file);
+        // A change of the user takes back what was asked for before it.
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        command.args(["--pdeathsig", "KILL"]).arg(file);
         Ok(command)
     }
 
@@ -78,7 +80,9 @@ impl System for Postgres {
         }
         // No socket in a directory that may not be there.
         command.args(["-c", "unix_socket_directories="]);
-        let mut server = Server::spawn(&mut command, address, &dir.with_extension("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.with_extension("log"))?;
+        // An immediate shutdown; otherwise its shared memory would stay.
+        server.farewell = Some(nix::sys::signal::Signal::SIGQUIT);
         if new {
             server.wait(|server| load::ask(server.address, PLAIN, &query(TABLE), 1))?;
         }

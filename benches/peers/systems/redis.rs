@@ -32,7 +32,7 @@ impl System for Redis {
         command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         command.arg("--dir").arg(dir);
-        let mut server = Server::spawn(&mut command, address, &dir.join("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         // While it loads its file it refuses everything.
         server.wait(|server| load::ask(server.address, DIALECT, b"PING\r\n", 1))?;
         Ok(server)

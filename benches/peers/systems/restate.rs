@@ -50,7 +50,7 @@ impl System for Restate {
         std::fs::write(&settings, text)?;
         let mut command = Command::new(self.0.as_ref().ok_or(io::ErrorKind::NotFound)?);
         command.arg("--no-logo").arg("--config-file").arg(&settings);
-        let mut server = Server::spawn(&mut command, address, &dir.join("log"))?;
+        let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         if new {
             let endpoint = describe()?;
             let deployment = format!(r#"{{"uri":"http://{endpoint}","use_http_11":true}}"#);
