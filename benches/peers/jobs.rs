@@ -16,11 +16,17 @@ use crate::process::{disk_bytes, program};
 use crate::systems::{Ledgerun, System as _};
 
 const SLOTS: usize = 2;
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// A way to run jobs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    Ledgerun { sandbox: &'static str },
+    Ledgerun {
+        sandbox: &'static str,
+        /// Whether attempts have their folders in memory.
+        scratch: bool,
+    },
     HyperQueue,
     Parallel,
     Xargs,
@@ -36,9 +42,15 @@ pub(crate) struct Ran {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Ledgerun { sandbox: "off" },
-        Self::Ledgerun { sandbox: "best-effort" },
+    /// As it is by itself, but for the sandbox.
+    pub(crate) const PLAIN: Self = Self::Ledgerun { sandbox: "off", scratch: false };
+    /// With its documented setting for many short jobs.
+    pub(crate) const SCRATCH: Self = Self::Ledgerun { sandbox: "off", scratch: true };
+
+    pub(crate) const ALL: [Self; 7] = [
+        Self::PLAIN,
+        Self::SCRATCH,
+        Self::Ledgerun { sandbox: "best-effort", scratch: false },
         Self::HyperQueue,
         Self::Parallel,
         Self::Xargs,
@@ -47,7 +59,8 @@ impl Way {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Ledgerun { sandbox: "off" } => "Ledgerun, sandbox off",
+            Self::PLAIN => "Ledgerun, sandbox off",
+            Self::SCRATCH => "Ledgerun, sandbox off, scratch in memory",
             Self::Ledgerun { .. } => "Ledgerun, sandbox on",
             Self::HyperQueue => "HyperQueue",
             Self::Parallel => "GNU parallel",
@@ -58,6 +71,10 @@ impl Way {
 
     pub(crate) fn missing(self) -> Option<String> {
         let needed = match self {
+            Self::SCRATCH => {
+                let there = Path::new(MEMORY).is_dir();
+                return (!there).then(|| format!("there is no {MEMORY}"));
+            }
             Self::Ledgerun { .. } | Self::BareLoop => return None,
             Self::HyperQueue => {
                 let python = crate::installed("venv/bin/python");
@@ -75,7 +92,16 @@ impl Way {
     /// Runs `program` so many times, in the empty directory `dir`.
     pub(crate) fn run(self, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
         let took = match self {
-            Self::Ledgerun { sandbox } => return ledgerun(sandbox, dir, program, jobs),
+            Self::Ledgerun { sandbox, scratch } => {
+                let mut system = Ledgerun::new(SLOTS, sandbox);
+                let folder = || {
+                    let mut builder = tempfile::Builder::new();
+                    builder.prefix("ledgerun-peers-").tempdir_in(MEMORY)
+                };
+                let memory = scratch.then(folder).transpose()?;
+                system.scratch = memory.as_ref().map(|memory| memory.path().to_owned());
+                return ledgerun(&system, dir, program, jobs);
+            }
             Self::HyperQueue => hyperqueue(dir, program, jobs)?,
             Self::Parallel => {
                 let mut command = Command::new("parallel");
@@ -93,8 +119,7 @@ impl Way {
 }
 
 /// All jobs in one batch; then the feed of ended jobs until the last.
-fn ledgerun(sandbox: &'static str, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
-    let system = Ledgerun::new(SLOTS, sandbox);
+fn ledgerun(system: &Ledgerun, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
     let server = system.start_with(dir, program)?;
     let kept = || disk_bytes(&dir.join("data/log")) + disk_bytes(&dir.join("data/chunks"));
     let before = kept();

@@ -1,7 +1,7 @@
 //! The service itself.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ledgerun::wire::cb::Object;
@@ -17,11 +17,13 @@ const HEADERS: &str = "Content-Type: application/x-ue-cb\r\nAccept: application/
 pub(crate) struct Ledgerun {
     slots: usize,
     sandbox: &'static str,
+    /// Where attempts run, if not beside the data.
+    pub(crate) scratch: Option<PathBuf>,
 }
 
 impl Ledgerun {
     pub(crate) fn new(slots: usize, sandbox: &'static str) -> Self {
-        Self { slots, sandbox }
+        Self { slots, sandbox, scratch: None }
     }
 
     /// Starts it and registers the worker whose executable is `program`.
@@ -42,6 +44,9 @@ impl Ledgerun {
             .args(["--object-bytes-max", "32MiB"])
             .arg("--data-dir")
             .arg(dir.join("data"));
+        if let Some(scratch) = &self.scratch {
+            command.arg("--scratch-dir").arg(scratch);
+        }
         let mut server = Server::spawn(&command, address, &dir.join("log"))?;
         server.wait(|server| get(server, "/compute/ready"))?;
         Ok(server)
