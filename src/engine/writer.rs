@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ahead::Ahead;
 use super::committer::{Failed, Reply, Round};
@@ -12,7 +12,7 @@ use super::handle::{Shared, Status, Work};
 use super::{
     Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Options,
 };
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, monotonic};
 use crate::decide::{Decision, Facts, decide, next_due};
 use crate::domain::{
     Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, Lsn, NewJob, ObjectRef,
@@ -24,6 +24,10 @@ use crate::views::{Tables, Views};
 
 /// Fewest records between two times that the published views take over the staging views' tables.
 const SHARE_RECORDS_MIN: u64 = 4_096;
+
+/// How long reports of the runner gather when nobody waits for them: one append for many of them
+/// costs little more than for one.
+const REPORTS_GATHER: Duration = Duration::from_millis(2);
 
 /// The writer and everything only it may touch.
 pub(super) struct Writer {
@@ -120,6 +124,7 @@ impl Writer {
     /// Returns whether to stop afterwards.
     fn gather(&mut self, first: Option<Work>, round: &mut Round) -> Result<bool, Failed> {
         let mut next = first;
+        let begun = monotonic();
         while let Some(work) = next {
             match work {
                 Work::Command { command, cause, reply } => {
@@ -136,9 +141,24 @@ impl Writer {
                 Work::Stop => return Ok(true),
             }
             let full = round.records.len() >= COMMIT_EVENTS_MAX || round.bytes >= COMMIT_BYTES_MAX;
-            next = if full { None } else { self.queue.try_recv().ok() };
+            next = if full { None } else { self.more(round, begun) };
         }
         Ok(false)
+    }
+
+    /// Work that waits; or that comes soon, when nobody waits for the round, which was begun then, and
+    /// every slot has its next attempt.
+    fn more(&self, round: &Round, begun: Instant) -> Option<Work> {
+        if let Ok(work) = self.queue.try_recv() {
+            return Some(work);
+        }
+        let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
+        let goes_on = self.occupied.len() > slots && self.ahead.of(slots) > 0;
+        if !goes_on || !round.replies.is_empty() {
+            return None;
+        }
+        let left = REPORTS_GATHER.checked_sub(begun.elapsed())?;
+        self.queue.recv_timeout(left).ok()
     }
 
     /// Ends queues that have been idle for their time.
