@@ -149,7 +149,7 @@ fn ledgerun(system: &Ledgerun, dir: &Path, program: &Path, jobs: usize) -> io::R
     Ok(Ran { rate, disk_per_job: Some(left as f64 / jobs as f64) })
 }
 
-/// In this process's stead, Python's: HyperQueue comes as a library for it.
+/// Through Python, because `HyperQueue` comes as a library for it.
 fn hyperqueue(dir: &Path, program: &Path, jobs: usize) -> io::Result<Duration> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/run_hyperqueue.py");
     let output = Command::new(crate::installed("venv/bin/python"))

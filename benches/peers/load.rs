@@ -153,26 +153,24 @@ async fn read(
     let mut start = 0;
     while parts > 0 {
         let rest = &buffer[start..*filled];
-        match (dialect.part)(rest).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))? {
-            Some(part) => {
-                each(&rest[..part.len]);
-                start += part.len;
-                parts -= usize::from(part.counts);
-            }
-            None => {
-                buffer.copy_within(start..*filled, 0);
-                *filled -= start;
-                start = 0;
-                if *filled == buffer.len() {
-                    buffer.resize(buffer.len() * 2, 0);
-                }
-                let read = from.read(&mut buffer[*filled..]).await?;
-                if read == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                *filled += read;
-            }
+        let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        if let Some(part) = (dialect.part)(rest).map_err(refused)? {
+            each(&rest[..part.len]);
+            start += part.len;
+            parts -= usize::from(part.counts);
+            continue;
         }
+        buffer.copy_within(start..*filled, 0);
+        *filled -= start;
+        start = 0;
+        if *filled == buffer.len() {
+            buffer.resize(buffer.len() * 2, 0);
+        }
+        let read = from.read(&mut buffer[*filled..]).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *filled += read;
     }
     buffer.copy_within(start..*filled, 0);
     *filled -= start;

@@ -1,4 +1,4 @@
-//! NATS JetStream: one file-backed stream, `sync_interval: always`; many entries by publishing
+//! NATS with `JetStream`: one file-backed stream, `sync_interval: always`; many entries by publishing
 //! without waiting for each acknowledgement.
 
 use std::io;
@@ -14,7 +14,7 @@ const STREAM: &str = r#"{"name":"JOBS","subjects":["jobs"],"storage":"file","num
 pub(super) struct Nats(Option<PathBuf>);
 
 impl Nats {
-    /// Debian 12's is too old to sync each message, so the one from PyPI is looked for first.
+    /// Debian 12's is too old to sync each message, so the one from `PyPI` is looked for first.
     pub(super) fn find() -> Self {
         Self(program("nats-server", &[&crate::installed("venv/bin")]))
     }
@@ -32,11 +32,12 @@ impl System for Nats {
     fn start(&self, dir: &Path, new: bool) -> io::Result<Server> {
         let address = free_address();
         let settings = dir.join("nats.conf");
-        let store = dir.join("data");
+        let data = dir.join("data");
+        let store = data.display();
         // A batch of 100,000 in one go is more than it lets wait by itself.
         let text = format!(
             "listen: \"{address}\"\nping_interval: \"10m\"\nmax_pending: 256MB\njetstream {{\n  \
-             store_dir: {store:?}\n  sync_interval: always\n  max_buffered_msgs: 200000\n  \
+             store_dir: \"{store}\"\n  sync_interval: always\n  max_buffered_msgs: 200000\n  \
              max_buffered_size: 256MB\n}}\n"
         );
         std::fs::write(&settings, text)?;

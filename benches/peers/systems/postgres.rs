@@ -1,4 +1,4 @@
-//! PostgreSQL: a table of jobs, one prepared INSERT, `synchronous_commit` on.
+//! `PostgreSQL`: a table of jobs, one prepared INSERT, `synchronous_commit` on.
 
 use std::io;
 use std::path::{Path, PathBuf};

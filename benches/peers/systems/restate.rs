@@ -40,9 +40,10 @@ impl System for Restate {
         let (address, admin, node) = (free_address(), free_address(), free_address());
         let settings = dir.join("restate.toml");
         let data = dir.join("data");
+        let data = data.display();
         let [port, admin_port, node_port] = [address.port(), admin.port(), node.port()];
         let text = format!(
-            "cluster-name = \"bench\"\nnode-name = \"bench\"\nbase-dir = {data:?}\n\
+            "cluster-name = \"bench\"\nnode-name = \"bench\"\nbase-dir = \"{data}\"\n\
              listen-mode = \"tcp\"\nbind-ip = \"127.0.0.1\"\nadvertised-host = \"127.0.0.1\"\n\
              bind-port = {node_port}\ndisable-telemetry = true\nlog-filter = \"warn\"\n\
              [admin]\nbind-port = {admin_port}\n[ingress]\nbind-port = {port}\n"
