@@ -1,5 +1,6 @@
 //! A typed client of the HTTP API, used by the command line and the tests.
 
+mod backups;
 mod batches;
 mod files;
 mod queues;

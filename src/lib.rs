@@ -18,6 +18,7 @@ pub mod engine;
 pub mod eventlog;
 pub mod replay;
 pub mod runner;
+pub mod upkeep;
 
 pub mod cli;
 pub mod client;

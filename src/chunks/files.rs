@@ -22,6 +22,21 @@ fn number_of(name: &OsStr) -> Option<u32> {
     digits.parse().ok().filter(|_| digits.len() >= 6)
 }
 
+/// Numbers of the generations in ascending order. Nothing is changed; without a directory there are
+/// none.
+pub(super) fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        numbers.extend(number_of(&entry?.file_name()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Numbers of the generations in ascending order. Removes what a stop left of others.
 pub(super) fn tidy(dir: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();

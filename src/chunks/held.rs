@@ -65,6 +65,9 @@ impl Store {
 
     /// Takes a damaged chunk out, so that it is asked for and uploaded again.
     pub(super) fn damaged(&self, id: &ChunkId, place: Place, offset: u64, what: String) -> Error {
+        if self.inner.options.keep_damaged {
+            return Error::Damaged { id: *id, offset, what };
+        }
         tracing::error!(chunk = %id, offset, what, "a held chunk is damaged");
         let mut index = self.index_mut();
         let removed = index.remove(id, place);

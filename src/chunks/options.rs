@@ -22,6 +22,8 @@ pub struct Options {
     pub garbage_bytes: u64,
     /// Most bytes a second that a collection copies; 0 means as fast as it goes.
     pub copy_bytes_per_second: u64,
+    /// Leave a chunk that turns out to be damaged where it is, for who only looks.
+    pub keep_damaged: bool,
 }
 
 impl Default for Options {
@@ -35,6 +37,7 @@ impl Default for Options {
             grace: Millis(24 * 3_600 * 1_000),
             garbage_bytes: 16 << 20,
             copy_bytes_per_second: 16 << 20,
+            keep_damaged: false,
         }
     }
 }

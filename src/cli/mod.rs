@@ -5,6 +5,8 @@
 
 mod allocator;
 mod away;
+mod backup;
+mod check;
 mod completed;
 mod demo;
 mod exec;
@@ -17,6 +19,7 @@ mod progress;
 mod queue;
 mod record;
 mod replay;
+mod restore;
 mod run;
 mod serve;
 mod settings;
@@ -144,6 +147,12 @@ enum Command {
         after_help = "Examples:\n  ledgerun log dump --to 20\n  ledgerun log dump --follow"
     )]
     Log(log::LogCommand),
+    /// Look for damage in a data directory or a running service
+    Check(check::CheckCommand),
+    /// Copy the log and the chunks into a folder, or add to it what is new, while the service goes on
+    Backup(backup::BackupCommand),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreCommand),
 }
 
 #[derive(Args, Debug)]
@@ -221,6 +230,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
             exec::run(&global, &command)
         }
         Command::Log(command) => client()?.block_on(log::run(&global, command)),
+        Command::Check(command) => client()?.block_on(check::run(&global, &command)),
+        Command::Backup(command) => client()?.block_on(backup::run(&global, command)),
+        Command::Restore(command) => {
+            start_log(&global.log)?;
+            restore::run(&global, &command)
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub use committer::Failed;
 pub use handle::{Handle, Status};
 pub use keeper::Keeping;
 pub use past::{Error as PastError, Opening, Past, PastOptions};
+pub use past::{
+    Found as FoundCheckpoint, FoundState as CheckpointState, inspect as inspect_checkpoints,
+};
 
 use crate::decide::Policy;
 use crate::domain::{Answer, Lsn, Rejection};

@@ -20,12 +20,14 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Takes `root`, creating it where needed. Fails with [`Error::InUse`] when a process has it.
+    /// Takes `root`, creating it where needed. Fails with [`Error::InUse`] when a process has it, and
+    /// with [`Error::NewerPart`], before anything is changed, when a newer program wrote it.
     pub fn lock(root: &Path) -> Result<Self, Error> {
         let failed = |doing, path: &Path, error: io::Error| Error::storage(doing, path, error);
         fs::create_dir_all(root).map_err(|e| failed("create data directory", root, e))?;
         // Absolute, so that what we print and hand to workers holds in any working directory.
         let root = root.canonicalize().map_err(|e| failed("find data directory", root, e))?;
+        super::format::refuse_newer(&root)?;
         let path = root.join("LOCK");
         let mut lock = File::options()
             .read(true)
@@ -81,6 +83,11 @@ impl DataDir {
     pub fn space(&self) -> Result<Space, Error> {
         Space::of(&self.root)
             .map_err(|error| Error::storage("ask for free space of", &self.root, error))
+    }
+
+    /// Notes the versions of what this program writes into it.
+    pub(super) fn note_format(&self) {
+        super::format::note(&self.root);
     }
 
     fn ballast(&self) -> PathBuf {

@@ -42,6 +42,12 @@ pub enum Error {
     )]
     TooNew { path: PathBuf, found: u32, known: u32 },
 
+    #[error(
+        "{} has {part} of format {found}, and this program knows formats up to {known}; nothing was \
+         changed, start it with a newer version of the program", .path.display()
+    )]
+    NewerPart { path: PathBuf, part: String, found: u32, known: u32 },
+
     #[error("cannot {doing} {}", .path.display())]
     Storage { doing: &'static str, path: PathBuf, source: Source },
 }
@@ -110,7 +116,7 @@ impl Error {
         match self {
             Self::TooLarge { .. } | Self::OutOfOrder { .. } | Self::Encode { .. } => Kind::Refused,
             Self::InUse { .. } => Kind::InUse,
-            Self::Damaged { .. } | Self::TooNew { .. } => Kind::Damaged,
+            Self::Damaged { .. } | Self::TooNew { .. } | Self::NewerPart { .. } => Kind::Damaged,
             Self::Poisoned | Self::Storage { .. } => Kind::Storage,
         }
     }

@@ -4,6 +4,7 @@ pub mod codec;
 mod datadir;
 mod error;
 mod fold;
+mod format;
 mod frame;
 mod hwm;
 pub mod memory;
@@ -22,7 +23,7 @@ pub use self::fold::Fold;
 pub use self::frame::FrameError;
 pub use self::hwm::Mark;
 pub use self::memory::MemoryLog;
-pub use self::sled::{OpenOptions, SledLog};
+pub use self::sled::{Inspected, OpenOptions, SledLog};
 
 /// The only way records become facts.
 pub trait EventLog: Send {

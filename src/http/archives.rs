@@ -41,7 +41,7 @@ const FILE_NAME_BYTES_MAX: usize = 100;
 
 /// Turns at carrying recordings in and out.
 pub(super) struct Carrying {
-    exports: Arc<Semaphore>,
+    pub(super) exports: Arc<Semaphore>,
     pub(super) received: Arc<Semaphore>,
     /// One is verified and taken in at a time.
     pub(super) taken_in: Arc<Semaphore>,
@@ -186,7 +186,7 @@ impl Source {
 
 /// Writes an archive to a client, as fast as it takes it.
 fn write(source: &Source, client: &mpsc::Sender<Result<Bytes, io::Error>>) {
-    let mut out = Outlet { client: client.clone(), piece: Vec::with_capacity(PIECE_BYTES) };
+    let mut out = Outlet::new(client.clone());
     // At its end it is flushed.
     let Err(failed) = source.write(&mut out) else { return };
     if client.is_closed() {
@@ -199,12 +199,16 @@ fn write(source: &Source, client: &mpsc::Sender<Result<Bytes, io::Error>>) {
 }
 
 /// Gathers pieces for a client. Waits while it has not taken those before.
-struct Outlet {
+pub(super) struct Outlet {
     client: mpsc::Sender<Result<Bytes, io::Error>>,
     piece: Vec<u8>,
 }
 
 impl Outlet {
+    pub(super) fn new(client: mpsc::Sender<Result<Bytes, io::Error>>) -> Self {
+        Self { client, piece: Vec::with_capacity(PIECE_BYTES) }
+    }
+
     fn send(&mut self) -> io::Result<()> {
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
         let sent = self.client.blocking_send(Ok(piece.into()));

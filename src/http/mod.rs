@@ -5,6 +5,7 @@
 
 mod answers;
 mod archives;
+mod backups;
 mod body;
 mod chunks;
 mod config;

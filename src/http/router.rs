@@ -8,8 +8,8 @@ use warp::reply::Response;
 use super::error::Error;
 use super::request::Request;
 use super::{
-    archives, chunks, feed, health, imports, jobs_change, jobs_list, jobs_read, jobs_submit, log,
-    queues, recordings, replays, sysinfo, verify, workers,
+    archives, backups, chunks, feed, health, imports, jobs_change, jobs_list, jobs_read,
+    jobs_submit, log, queues, recordings, replays, sysinfo, verify, workers,
 };
 use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
 
@@ -121,6 +121,8 @@ pub static ROUTES: &[Route] = routes! {
 
     GET "/compute/log" log::read: "the log, one record a line";
     POST "/compute/log/verify" verify::verify: "check the log and every chunk that is needed";
+
+    POST "/compute/backup" backups::take: "what a backup lacks, as a stream";
 
     GET "/compute/record" recordings::list: "every recording";
     POST "/compute/record/start" recordings::start: "record from here on";

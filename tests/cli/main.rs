@@ -2,7 +2,9 @@
 //! real service.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod backup;
 mod bench;
+mod check;
 mod demo;
 mod exec;
 mod feeds;
@@ -13,6 +15,7 @@ mod run;
 mod serve;
 mod speaker;
 mod submit;
+mod upgrade;
 mod verify;
 mod workers;
 

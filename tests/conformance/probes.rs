@@ -16,6 +16,7 @@ pub(crate) fn all(client: &Client<'_>, world: &World) {
             Gives::Bytes => bytes(client, world, row),
             Gives::Lines => lines(client, world, row),
             Gives::Archive => archive(client, world, row),
+            Gives::Stream => stream(client, world, row),
         }
         client.visits.note_negotiated(client.half, client.mode, index);
         if row.gives != Gives::Text {
@@ -174,6 +175,18 @@ fn archive(client: &Client<'_>, world: &World, row: &Row) {
     client.call("HEAD", &target).accept(OCTETS).send().expect(200);
 }
 
+fn stream(client: &Client<'_>, world: &World, row: &Row) {
+    let target = world.target(row);
+    for accept in ["", "*/*", OCTETS] {
+        let reply = client.call("POST", &target).accept(accept).send().expect(200);
+        assert_eq!((reply.media(), &reply.body[..8]), (OCTETS, b"LRUNBAK1".as_slice()), "{accept}");
+    }
+    let known = client.call("POST", &alias(&target)).bytes(OCTETS, vec![7; 16]).send();
+    known.expect(200);
+    let none = client.call("POST", &format!("{target}?after=99999999")).send().expect(200);
+    assert!(none.body.starts_with(b"LRUNBAK1"));
+}
+
 /// Bodies of other types, too large, or not what their type says.
 fn bodies(client: &Client<'_>, world: &World, row: &Row) {
     let target = world.target(row);
@@ -216,6 +229,11 @@ fn bodies(client: &Client<'_>, world: &World, row: &Row) {
         announced.send().refused(413, "body_too_large");
         let object = call().bytes(client.mode.media(), "{}").send();
         object.refused(415, "unsupported_media_type");
+    }
+    if row.takes == Takes::Known {
+        let announced = call().header("content-type", OCTETS).announcing(17 * mib);
+        announced.send().refused(413, "body_too_large");
+        call().bytes(OCTETS, vec![7; 9]).send().refused(400, "malformed_body");
     }
     if matches!(row.takes, Takes::Content | Takes::ChunksOrContent) {
         let announced = call().header("content-type", OCTETS).announcing(9 * gib);

@@ -31,6 +31,8 @@ pub(crate) enum Takes {
     Content,
     /// An archive of a recording.
     Archive,
+    /// What a backup has already.
+    Known,
 }
 
 /// What an answer is made of.
@@ -48,12 +50,14 @@ pub(crate) enum Gives {
     Lines,
     /// An archive of a recording.
     Archive,
+    /// What a backup lacks.
+    Stream,
 }
 
 impl Gives {
     /// Whether it is no object.
     pub(crate) const fn is_plain(self) -> bool {
-        matches!(self, Self::Bytes | Self::Lines | Self::Archive)
+        matches!(self, Self::Bytes | Self::Lines | Self::Archive | Self::Stream)
     }
 }
 
@@ -103,7 +107,7 @@ type Line = (&'static str, &'static str, Takes, Gives, &'static str, &'static st
 /// statuses is added below; `!` marks a parameter that takes any value.
 const WITHOUT_QUEUES: &[Line] = {
     use Gives::{Bytes, Lines, Object, Text};
-    use Takes::{ChunksOrContent, Content, Nothing, Parcel};
+    use Takes::{ChunksOrContent, Content, Known, Nothing, Parcel};
     &[
         ("GET", "/health", Nothing, Text, "200 503", ""),
         ("GET", "/health/ready", Nothing, Text, "200 503", ""),
@@ -120,6 +124,7 @@ const WITHOUT_QUEUES: &[Line] = {
         ("GET", "/compute/jobs/{worker}/{action}", Nothing, Gives::ObjectOrPackage, POLL, ""),
         ("GET", "/compute/log", Nothing, Lines, "200 400", "from limit wait"),
         ("POST", "/compute/log/verify", Nothing, Lines, "200", ""),
+        ("POST", "/compute/backup", Known, Gives::Stream, "200 503", "after"),
     ]
 };
 

@@ -71,6 +71,9 @@ fn subcommand(line: &str) -> Option<Vec<&str>> {
         "record",
         "replay",
         "exec",
+        "check",
+        "backup",
+        "restore",
     ];
     let rest = match line.strip_prefix("ledgerun ") {
         Some(rest) => rest,

@@ -3,7 +3,7 @@
 mod describe;
 mod rerun;
 mod show;
-mod verify;
+pub(super) mod verify;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};

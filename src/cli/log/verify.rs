@@ -52,18 +52,18 @@ pub(super) async fn run(global: &Global, command: VerifyCommand) -> anyhow::Resu
 }
 
 /// A bar for the step that is under way.
-struct Bar<'a> {
+pub(in super::super) struct Bar<'a> {
     global: &'a Global,
     phase: Option<Value>,
     shown: ProgressBar,
 }
 
 impl<'a> Bar<'a> {
-    fn new(global: &'a Global) -> Self {
+    pub(in super::super) fn new(global: &'a Global) -> Self {
         Self { global, phase: None, shown: ProgressBar::hidden() }
     }
 
-    fn show(&mut self, told: &Value) {
+    pub(in super::super) fn show(&mut self, told: &Value) {
         let phase = told.get("phase").cloned();
         let number = |key: &str| told.get(key).and_then(Value::as_u64).unwrap_or_default();
         if self.phase != phase {
@@ -79,12 +79,13 @@ impl<'a> Bar<'a> {
         self.shown.set_position(number("done"));
     }
 
-    fn end(&self) {
+    pub(in super::super) fn end(&self) {
         self.shown.finish_and_clear();
     }
 }
 
-async fn online(global: &Global, client: &Client) -> anyhow::Result<Value> {
+/// Has the service verify itself; its report.
+pub(in super::super) async fn online(global: &Global, client: &Client) -> anyhow::Result<Value> {
     let request = client.request(Method::POST, "/compute/log/verify");
     let mut lines = client.pieces(request).await?;
     let mut bar = Bar::new(global);

@@ -14,7 +14,7 @@ use crate::views::Published;
 
 /// How a file begins that is being written.
 pub(super) const NEW: &str = ".new-";
-const SUFFIX: &str = ".state";
+pub(super) const SUFFIX: &str = ".state";
 
 /// How many of the newest are kept whatever space they take: a start begins with the newest, and
 /// with the one before it when that is damaged.

@@ -8,6 +8,7 @@ mod checkpoints;
 mod error;
 mod file;
 mod follow;
+mod inspect;
 mod opening;
 mod recent;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::time::Duration;
 use self::checkpoints::Checkpoints;
 pub use self::error::Error;
 pub(super) use self::follow::Follower;
+pub use self::inspect::{Found, FoundState, inspect};
 pub use self::opening::Opening;
 use self::recent::Recent;
 use self::trail::Trail;

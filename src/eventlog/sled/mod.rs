@@ -1,6 +1,7 @@
 //! The log in a sled database of its own.
 
 mod guard;
+mod inspect;
 mod open;
 mod reader;
 mod verify;
@@ -19,6 +20,7 @@ use super::{DataDir, Error, EventLog, LogReader};
 use crate::domain::{Lsn, Record};
 use crate::durable::Barrier;
 
+pub use self::inspect::Inspected;
 pub use self::open::OpenOptions;
 
 /// The log on disk. One per data directory, which it holds on to.
@@ -41,6 +43,35 @@ const BALLAST_EVERY: u32 = 60;
 enum Write {
     Lone(Lsn, Vec<u8>),
     Batch(::sled::Batch),
+}
+
+/// Gathers the records of one append.
+#[derive(Default)]
+struct Entries {
+    packer: Packer,
+    batch: ::sled::Batch,
+    count: usize,
+}
+
+impl Entries {
+    fn push(&mut self, lsn: Lsn, value: &[u8]) {
+        if let Some((first, entry)) = self.packer.push(lsn, value) {
+            self.batch.insert(&first.to_key(), entry);
+            self.count += 1;
+        }
+    }
+
+    fn finish(mut self) -> Write {
+        match self.packer.take() {
+            Some((first, entry)) if self.count == 0 => Write::Lone(first, entry),
+            rest => {
+                if let Some((first, entry)) = rest {
+                    self.batch.insert(&first.to_key(), entry);
+                }
+                Write::Batch(self.batch)
+            }
+        }
+    }
 }
 
 impl SledLog {
@@ -101,9 +132,7 @@ impl SledLog {
 
     /// Encodes all of `records` before anything is written.
     fn encode(&mut self, records: &[Record]) -> Result<(Write, Mark), Error> {
-        let mut packer = Packer::default();
-        let mut batch = ::sled::Batch::default();
-        let mut entries = 0_usize;
+        let mut entries = Entries::default();
         let mut last = self.last;
         for record in records {
             let expected = last.lsn.next();
@@ -111,22 +140,47 @@ impl SledLog {
                 return Err(Error::OutOfOrder { lsn: record.lsn, expected });
             }
             let (value, chain) = self.encoder.encode(record, last.chain)?;
-            if let Some((first, entry)) = packer.push(record.lsn, value) {
-                batch.insert(&first.to_key(), entry);
-                entries += 1;
-            }
+            entries.push(record.lsn, value);
             last = Mark { lsn: record.lsn, chain };
         }
-        let write = match packer.take() {
-            Some((first, entry)) if entries == 0 => Write::Lone(first, entry),
-            rest => {
-                if let Some((first, entry)) = rest {
-                    batch.insert(&first.to_key(), entry);
-                }
-                Write::Batch(batch)
+        Ok((entries.finish(), last))
+    }
+
+    /// Appends records as they were stored when they were written, to a log that was restored so far.
+    /// All or none of them are written.
+    pub fn append_values(&mut self, values: &[(Lsn, Bytes)]) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        if values.is_empty() {
+            return Ok(());
+        }
+        let path = self.dir.log();
+        let mut entries = Entries::default();
+        let mut last = self.last;
+        for (lsn, value) in values {
+            let (lsn, expected) = (*lsn, last.lsn.next());
+            if lsn != expected {
+                return Err(Error::OutOfOrder { lsn, expected });
             }
-        };
-        Ok((write, last))
+            let (_, after) = decoded(&path, lsn, value)?;
+            if after != last.chain {
+                return Err(Error::damaged(&path, super::Damage::Chain(lsn)));
+            }
+            entries.push(lsn, value);
+            last = Mark { lsn, chain: Chain::of(lsn, value) };
+        }
+        self.write(entries.finish(), last)
+    }
+
+    fn write(&mut self, write: Write, last: Mark) -> Result<(), Error> {
+        // Set before writing, so that a panic of sled poisons too.
+        self.poisoned = true;
+        self.commit(write, last)
+            .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
+        self.last = last;
+        self.poisoned = false;
+        Ok(())
     }
 
     fn commit(&mut self, write: Write, last: Mark) -> Result<(), super::error::Source> {
@@ -153,13 +207,7 @@ impl EventLog for SledLog {
             return Ok(());
         }
         let (write, last) = self.encode(records)?;
-        // Set before writing, so that a panic of sled poisons too.
-        self.poisoned = true;
-        self.commit(write, last)
-            .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
-        self.last = last;
-        self.poisoned = false;
-        Ok(())
+        self.write(write, last)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

@@ -30,6 +30,7 @@ pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
     if !path.exists() {
         create(dir, &path)?;
     }
+    dir.note_format();
     tidy(&path).map_err(|error| Error::storage("tidy up", &path, error))?;
     let (mut ballast_kept, mut snapshots_kept) = (true, true);
     loop {

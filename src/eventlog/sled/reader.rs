@@ -29,6 +29,10 @@ impl SledReader {
         &self.database.events
     }
 
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     fn record(&self, lsn: Lsn, value: &[u8]) -> Result<Record, Error> {
         decoded(&self.path, lsn, value).map(|(record, _)| record)
     }

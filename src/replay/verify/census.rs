@@ -44,13 +44,10 @@ pub(super) fn check(
     report: &mut Report,
     listener: Listener<'_>,
 ) -> Result<(), Error> {
-    let mut finder = Finder { log, store, census: Census::default() };
-    finder.find(held, report.first_lsn)?;
-    let mut census = finder.census;
-    census.sort();
-    report.chunks = census.chunks.len() as u64;
+    let chunks = needed_chunks(log, store, held)?;
+    report.chunks = chunks.len() as u64;
     let mut steps = Steps::new(Phase::Chunks, report.chunks, listener)?;
-    for (chunk, by) in census.chunks {
+    for (chunk, by) in chunks {
         match hash(store, &chunk) {
             Ok((bytes, found)) if ChunkId(found) == chunk => report.bytes += bytes,
             Ok((_, found)) => {
@@ -73,6 +70,19 @@ pub(super) fn check(
         steps.step()?;
     }
     Ok(())
+}
+
+/// Every chunk that something held needs, in order, and the oldest record that needs it.
+pub(super) fn needed_chunks(
+    log: &dyn LogReader,
+    store: &Store,
+    held: &Held,
+) -> Result<Vec<(ChunkId, Lsn)>, Error> {
+    let mut finder = Finder { log, store, census: Census::default() };
+    finder.find(held, log.first())?;
+    let mut census = finder.census;
+    census.sort();
+    Ok(census.chunks)
 }
 
 /// Length and hash of what is held under a name.

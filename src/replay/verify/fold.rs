@@ -1,9 +1,9 @@
 //! Reading the log twice.
 
 use super::{Error, Listener, Phase, Problem, Report, Steps};
-use crate::domain::{ContentHash, Lsn, Record};
-use crate::eventlog::LogReader;
+use crate::domain::{ContentHash, Lsn, Record, sentence};
 use crate::eventlog::codec::{self, Chain};
+use crate::eventlog::{self, LogReader};
 use crate::views::Published;
 
 /// The digests of the parts of a state.
@@ -29,11 +29,23 @@ pub(super) fn first(
     let mut chain = (first == Lsn::FIRST).then_some(Chain::START);
     let mut next = first;
     for value in log.scan_values(first, last) {
-        let (lsn, value) = value?;
+        let (lsn, value) = match value {
+            Ok(value) => value,
+            Err(eventlog::Error::Damaged { damage, .. }) => {
+                // Only a reader that goes on behind damage tells more.
+                let error = sentence(&damage);
+                report.add(Problem { kind: "record", lsn: Some(next), chunk: None, error });
+                state = None;
+                chain = None;
+                continue;
+            }
+            Err(other) => return Err(other.into()),
+        };
         if lsn != next {
-            let error = format!("records {next} to {} are not there", lsn.0 - 1);
+            let error = format!("records {next} to {} are not there", lsn.0.saturating_sub(1));
             report.add(Problem { kind: "gap", lsn: Some(next), chunk: None, error });
             chain = None;
+            state = None;
         }
         next = lsn.next();
         report.records += 1;

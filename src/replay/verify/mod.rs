@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::chunks::{self, Store};
 use crate::domain::{ChunkId, ContentHash, Lsn};
 use crate::eventlog::{self, LogReader};
-use crate::views::Published;
+use crate::views::{Held, Published};
 
 /// Problems that a report lists; the rest is only counted.
 pub const PROBLEMS_LISTED_MAX: usize = 1_000;
@@ -135,10 +135,25 @@ pub fn verify(
     live: Option<&Published>,
     listener: Listener<'_>,
 ) -> Result<Report, Error> {
+    let (mut report, held) = verify_log(log, last, live, &mut *listener)?;
+    if let Some(held) = held {
+        census::check(log, store, &held, &mut report, listener)?;
+    }
+    report.good = report.problems_count == 0;
+    Ok(report)
+}
+
+/// The same without the chunks. Gives what is held in the end, when that can be told.
+pub fn verify_log(
+    log: &dyn LogReader,
+    last: Lsn,
+    live: Option<&Published>,
+    listener: Listener<'_>,
+) -> Result<(Report, Option<Held>), Error> {
     let first_lsn = log.first();
     let mut report = Report { first_lsn, last_lsn: last, ..Report::default() };
     let first = fold::first(log, last, &mut report, &mut *listener)?;
-    if let Some(first) = first {
+    let held = first.map(|first| -> Result<Held, Error> {
         let parts = first.parts();
         report.digest = Some(first.digest());
         let held = first.views.held();
@@ -147,10 +162,20 @@ pub fn verify(
         if let Some(live) = live {
             fold::compare("the service's own state", &parts, &live.parts(), &mut report);
         }
-        census::check(log, store, &held, &mut report, listener)?;
-    }
+        Ok(held)
+    });
+    let held = held.transpose()?;
     report.good = report.problems_count == 0;
-    Ok(report)
+    Ok((report, held))
+}
+
+/// Every chunk that something held needs, in order, and the oldest record that needs it.
+pub fn needed_chunks(
+    log: &dyn LogReader,
+    store: &Store,
+    held: &Held,
+) -> Result<Vec<(ChunkId, Lsn)>, Error> {
+    census::needed_chunks(log, store, held)
 }
 
 #[cfg(test)]

@@ -1,0 +1,423 @@
+//! The receiving half: takes a stream into the folder of a backup.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+use super::container::{
+    ENTRIES_MAX, Kind, MISSING, Piece, Reader, Writer, list_block, list_entries, log_values,
+};
+use super::manifest::{Manifest, Part, PartKind};
+use super::parts::{Assembled, Assembly, Follower, read_list};
+use super::send::{Head, prefix_of};
+use super::{Error, FORMAT, Listener, Progress};
+use crate::domain::{ChunkId, ContentHash, Lsn};
+use crate::durable;
+use crate::eventlog::codec::Chain;
+
+/// Files of chunks and of records are begun anew at this length, in bytes.
+const PART_BYTES: u64 = 256 << 20;
+/// How the files of a backup begin.
+const PREFIXES: [&str; 4] = ["log-", "chunks-", "held-", ".new-"];
+const LOCK: &str = "LOCK";
+
+/// The folder of a backup, which nobody else adds to meanwhile.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    manifest: Option<Manifest>,
+    /// Chunks that are in it, in order.
+    known: Vec<ChunkId>,
+    /// Held, never read.
+    _lock: File,
+}
+
+/// What was added to a backup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Taken {
+    /// The backup is of the state at this LSN.
+    pub lsn: Lsn,
+    pub records: u64,
+    pub chunks: u64,
+    pub bytes: u64,
+    /// Chunks that the service listed and could not give.
+    pub lost: u64,
+    /// Bytes of all files together.
+    pub total_bytes: u64,
+}
+
+impl Folder {
+    /// Opens the backup in `dir`, or begins one there when it is empty or absent. What an interrupted
+    /// run left is removed.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+        let manifest = Manifest::load(dir)?;
+        let names = names(dir)?;
+        let ours = |name: &String| name == LOCK || PREFIXES.iter().any(|p| name.starts_with(p));
+        if manifest.is_none() && !names.iter().all(ours) {
+            let why = format!("{} holds other files and is no backup", dir.display());
+            return Err(Error::Refused(why));
+        }
+        let path = dir.join(LOCK);
+        let lock = File::create(&path).map_err(|source| Error::io("open", &path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let why = format!("another backup is being taken into {}", dir.display());
+                return Err(Error::Refused(why));
+            }
+            Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path, source)),
+        }
+        let mut known = Vec::new();
+        for part in manifest.iter().flat_map(|manifest| &manifest.parts) {
+            let path = dir.join(&part.name);
+            let meta = fs::metadata(&path).map_err(|source| Error::io("look at", &path, source))?;
+            if meta.len() != part.bytes {
+                let what = format!("it has {} bytes instead of {}", meta.len(), part.bytes);
+                return Err(Error::Damaged { path, offset: meta.len().min(part.bytes), what });
+            }
+            if part.kind == PartKind::List {
+                known.extend(read_list(dir, part)?.into_iter().map(|(id, _)| id));
+            }
+        }
+        known.sort_unstable();
+        let folder = Self { dir: dir.to_owned(), manifest, known, _lock: lock };
+        folder.tidy()?;
+        Ok(folder)
+    }
+
+    /// Removes files of ours that the manifest does not name.
+    fn tidy(&self) -> Result<(), Error> {
+        let parts = self.manifest.iter().flat_map(|manifest| &manifest.parts);
+        let named: Vec<&String> = parts.map(|part| &part.name).collect();
+        for name in names(&self.dir)? {
+            if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !named.contains(&&name) {
+                let path = self.dir.join(name);
+                fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest record in it, and what stands for the chunks in it, one after another.
+    pub fn request(&self) -> (Lsn, Vec<u8>) {
+        let after = self.manifest.as_ref().map_or(Lsn::ZERO, |manifest| manifest.lsn);
+        (after, self.known.iter().flat_map(prefix_of).collect())
+    }
+
+    /// Takes a stream in that was made for [`Folder::request`]. When this fails the backup is as it was
+    /// before. `taken_at` is the time, for people.
+    pub fn take(
+        &mut self,
+        stream: impl Read,
+        taken_at: String,
+        listener: Listener<'_>,
+    ) -> Result<Taken, Error> {
+        let mut stream = Reader::open(stream, Path::new("the answer of the service"))?;
+        let head: Head = match stream.next()? {
+            Some((Kind::Head, text)) => serde_json::from_slice(text)
+                .map_err(|error| stream.damaged(format!("its head is malformed: {error}")))?,
+            _ => return Err(stream.damaged("it does not begin with a head")),
+        };
+        self.refuse(&head)?;
+        let (runs, chain) = match &self.manifest {
+            Some(manifest) => (manifest.runs + 1, manifest.chain.clone()),
+            None => (1, hex::encode(Chain::START.0)),
+        };
+        let mut chain_before = Chain::START;
+        let _ = hex::decode_to_slice(chain, &mut chain_before.0);
+        let mut taking = Taking {
+            dir: &self.dir,
+            runs,
+            follower: Follower { last: head.after, chain: chain_before },
+            log: None,
+            chunks: None,
+            assembly: Assembly::default(),
+            whole: Vec::new(),
+            held: Vec::new(),
+            lost: Vec::new(),
+            parts: Vec::new(),
+            told: Progress {
+                records_total: head.lsn.0.saturating_sub(head.after.0),
+                bytes_total: head.bytes,
+                ..Progress::default()
+            },
+            chunks_taken: 0,
+        };
+        while let Some((kind, _)) = stream.next()? {
+            taking.block(kind, &stream)?;
+            if !listener(taking.told) {
+                return Err(Error::Refused("the backup was stopped".to_owned()));
+            }
+        }
+        let last = (taking.follower.last, hex::encode(taking.follower.chain.0));
+        if last != (head.lsn, head.chain.clone()) {
+            return Err(stream.damaged("its records are not those that its head tells of"));
+        }
+        let (parts, held, lost, told) = taking.finish()?;
+        let chunks = parts.1;
+        self.publish(&head, runs, parts.0, held, lost, taken_at)?;
+        let total_bytes = self.manifest.as_ref().map_or(0, Manifest::bytes);
+        let Progress { records, bytes, .. } = told;
+        Ok(Taken { lsn: head.lsn, records, chunks, bytes, lost, total_bytes })
+    }
+
+    /// Refuses the stream of another history.
+    fn refuse(&self, head: &Head) -> Result<(), Error> {
+        if head.format != FORMAT {
+            let found = u64::from(head.format);
+            return Err(Error::TooNew { path: self.dir.clone(), found });
+        }
+        let dir = self.dir.display();
+        let anew = "take the backup into another folder";
+        let refused = |why: String| Err(Error::Refused(why));
+        let manifest = self.manifest.as_ref().filter(|manifest| manifest.lsn > Lsn::ZERO);
+        let Some(manifest) = manifest else {
+            if head.first > Lsn::FIRST && head.lsn >= head.first {
+                return refused(
+                    "the log was compacted, which this version can't back up".to_owned(),
+                );
+            }
+            return Ok(());
+        };
+        let other = manifest.origin.is_some() && head.origin.is_some();
+        if other && manifest.origin != head.origin {
+            return refused(format!("the backup in {dir} is of another instance; {anew}"));
+        }
+        if head.lsn < manifest.lsn {
+            let (has, had) = (head.lsn, manifest.lsn);
+            return refused(format!(
+                "the instance went back in time: its newest record is {has}, and the backup in {dir} \
+                 reaches to {had}; {anew}"
+            ));
+        }
+        if head.first > manifest.lsn.next() {
+            let (first, lsn) = (head.first, manifest.lsn);
+            return refused(format!(
+                "the records after {lsn} are not in the log any more, which begins with {first}; {anew}"
+            ));
+        }
+        if head.after != manifest.lsn || head.after_chain.as_ref() != Some(&manifest.chain) {
+            let lsn = manifest.lsn;
+            return refused(format!(
+                "record {lsn} of the instance is not the one in the backup in {dir}: it was restored \
+                 to an older state, or is another instance; {anew}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes the new files part of the backup.
+    fn publish(
+        &mut self,
+        head: &Head,
+        runs: u64,
+        parts: Vec<Part>,
+        held: Part,
+        lost: u64,
+        taken_at: String,
+    ) -> Result<(), Error> {
+        durable::fsync_dir(&self.dir).map_err(|source| Error::io("sync", &self.dir, source))?;
+        let before = self.manifest.take().map(|manifest| manifest.parts).unwrap_or_default();
+        let mut all: Vec<Part> =
+            before.into_iter().filter(|part| part.kind != PartKind::Held).collect();
+        all.extend(parts);
+        all.push(held);
+        let manifest = Manifest {
+            format: FORMAT,
+            origin: head.origin.clone(),
+            lsn: head.lsn,
+            chain: head.chain.clone(),
+            digest: head.digest,
+            layout: head.layout,
+            taken_at,
+            runs,
+            lost,
+            parts: all,
+        };
+        manifest.store(&self.dir)?;
+        self.manifest = Some(manifest);
+        // The list before, which nothing names any more.
+        self.tidy()
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let failed = |source| Error::io("list", dir, source);
+    let entries = fs::read_dir(dir).map_err(failed)?;
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+/// A file being written.
+struct PartFile {
+    part: Part,
+    path: PathBuf,
+    writer: Writer<BufWriter<File>>,
+}
+
+impl PartFile {
+    fn create(dir: &Path, name: String, kind: PartKind) -> Result<Self, Error> {
+        let path = dir.join(&name);
+        let failed = |source| Error::io("create", &path, source);
+        let file = File::create(&path).map_err(failed)?;
+        let writer = Writer::new(BufWriter::with_capacity(1 << 18, file)).map_err(failed)?;
+        let part = Part { name, kind, bytes: 0, hash: String::new(), first: None, last: None };
+        Ok(Self { part, path, writer })
+    }
+
+    fn block(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Error> {
+        self.writer.block(kind, payload).map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    /// Ends it, durable.
+    fn finish(self) -> Result<Part, Error> {
+        let Self { mut part, path, writer } = self;
+        let failed = |source| Error::io("write", &path, source);
+        let (hash, bytes, out) = writer.finish().map_err(failed)?;
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        part.bytes = bytes;
+        part.hash = hash.to_hex().to_string();
+        Ok(part)
+    }
+}
+
+/// A stream on its way into the folder.
+struct Taking<'a> {
+    dir: &'a Path,
+    runs: u64,
+    follower: Follower,
+    log: Option<PartFile>,
+    chunks: Option<PartFile>,
+    assembly: Assembly,
+    /// In the file of chunks that is being written.
+    whole: Vec<(ChunkId, u64)>,
+    held: Vec<(ChunkId, u64)>,
+    lost: Vec<ChunkId>,
+    parts: Vec<Part>,
+    told: Progress,
+    chunks_taken: u64,
+}
+
+type Finished = ((Vec<Part>, u64), Part, u64, Progress);
+
+impl Taking<'_> {
+    fn block(&mut self, kind: Kind, stream: &Reader<impl Read>) -> Result<(), Error> {
+        let payload = stream.payload();
+        let breaks_off = || stream.damaged("a block breaks off");
+        match kind {
+            Kind::Log => {
+                let values = log_values(payload).ok_or_else(breaks_off)?;
+                let first = self.follower.last.next();
+                for (lsn, value) in &values {
+                    self.follower.step(*lsn, value).map_err(|what| stream.damaged(what))?;
+                }
+                self.told.records += values.len() as u64;
+                self.log(first, payload)
+            }
+            Kind::List => {
+                self.held.extend(list_entries(payload).ok_or_else(breaks_off)?);
+                Ok(())
+            }
+            Kind::Piece => {
+                let piece = Piece::of(payload).ok_or_else(breaks_off)?;
+                let assembled = self.assembly.push(&piece).map_err(|what| stream.damaged(what))?;
+                self.told.bytes += piece.bytes.len() as u64;
+                self.chunks()?.block(kind, payload)?;
+                match assembled {
+                    Assembled::More => Ok(()),
+                    Assembled::Whole => self.end(piece.id, piece.total),
+                    Assembled::Other(found) => self.lose(piece.id, &format!("it is {found}")),
+                }
+            }
+            Kind::Lost => {
+                let (id, why) = payload.split_first_chunk().ok_or_else(breaks_off)?;
+                self.assembly = Assembly::default();
+                self.lose(ChunkId(ContentHash(*id)), &String::from_utf8_lossy(why))
+            }
+            Kind::Head | Kind::End => Err(stream.damaged("a block is out of place")),
+        }
+    }
+
+    fn log(&mut self, first: Lsn, payload: &[u8]) -> Result<(), Error> {
+        if self.log.as_ref().is_some_and(|log| log.writer.bytes >= PART_BYTES) {
+            self.parts.extend(self.log.take().map(PartFile::finish).transpose()?);
+        }
+        let log = if let Some(log) = &mut self.log {
+            log
+        } else {
+            let name = format!("log-{:020}", first.0);
+            let mut log = PartFile::create(self.dir, name, PartKind::Log)?;
+            log.part.first = Some(first);
+            self.log.insert(log)
+        };
+        log.part.last = Some(self.follower.last);
+        log.block(Kind::Log, payload)
+    }
+
+    /// The file of chunks that is being written.
+    fn chunks(&mut self) -> Result<&mut PartFile, Error> {
+        if self.chunks.is_none() {
+            let name = format!("chunks-{:06}-{:06}", self.runs, self.parts.len());
+            self.chunks = Some(PartFile::create(self.dir, name, PartKind::Chunks)?);
+        }
+        let gone = || Error::Refused("a file of chunks was lost".to_owned());
+        self.chunks.as_mut().ok_or_else(gone)
+    }
+
+    fn end(&mut self, id: ChunkId, bytes: u64) -> Result<(), Error> {
+        self.whole.push((id, bytes));
+        self.chunks_taken += 1;
+        if self.chunks.as_ref().is_some_and(|chunks| chunks.writer.bytes >= PART_BYTES) {
+            self.end_chunks()?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, id: ChunkId, why: &str) -> Result<(), Error> {
+        tracing::warn!(chunk = %id, why, "a chunk is not in the backup");
+        self.lost.push(id);
+        self.chunks()?.block(Kind::Lost, &[id.0.as_bytes(), why.as_bytes()].concat())
+    }
+
+    /// Ends a file of chunks, and writes the list of what is in it.
+    fn end_chunks(&mut self) -> Result<(), Error> {
+        let Some(chunks) = self.chunks.take() else { return Ok(()) };
+        let part = chunks.finish()?;
+        let name = format!("{}.list", part.name);
+        self.parts.push(part);
+        let entries = std::mem::take(&mut self.whole);
+        self.parts.push(write_list(self.dir, name, PartKind::List, &entries)?);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Finished, Error> {
+        self.parts.extend(self.log.take().map(PartFile::finish).transpose()?);
+        self.end_chunks()?;
+        self.lost.sort_unstable();
+        for (id, bytes) in &mut self.held {
+            if self.lost.binary_search(id).is_ok() {
+                *bytes = MISSING;
+            }
+        }
+        let name = format!("held-{:06}", self.runs);
+        let held = write_list(self.dir, name, PartKind::Held, &self.held)?;
+        Ok(((self.parts, self.chunks_taken), held, self.lost.len() as u64, self.told))
+    }
+}
+
+fn write_list(
+    dir: &Path,
+    name: String,
+    kind: PartKind,
+    entries: &[(ChunkId, u64)],
+) -> Result<Part, Error> {
+    let mut list = PartFile::create(dir, name, kind)?;
+    for entries in entries.chunks(ENTRIES_MAX) {
+        list.block(Kind::List, &list_block(entries))?;
+    }
+    list.finish()
+}
