@@ -10,6 +10,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -62,6 +63,10 @@ impl Barrier {
     /// Returns when everything that a finished `flush()` of the database wrote is durable. After an
     /// error nobody knows what is: never call it again, stop.
     pub fn wait(&self) -> io::Result<()> {
+        // A file without a name still takes every write, and is gone with its last handle.
+        if self.db.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the database's file was removed"));
+        }
         // Written through, it is already, and asking again would flush the drive a second time.
         if self.write_through { Ok(()) } else { self.db.sync_data() }
     }

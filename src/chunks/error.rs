@@ -49,6 +49,32 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the operating system failed with, where it was that; otherwise what is stored is damaged.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        if self.is_disk_full() {
+            return Some(io::ErrorKind::StorageFull);
+        }
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let io = match error.downcast_ref() {
+                Some(sled::Error::Io(io)) => Some(io),
+                _ => error.downcast_ref::<io::Error>(),
+            };
+            // These say that a file is shorter or other than what was written, or gone.
+            let damage =
+                [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData, io::ErrorKind::NotFound];
+            if let Some(io) = io {
+                return (!damage.contains(&io.kind())).then_some(io.kind());
+            }
+            // Where the database panicked there is only the text of the error.
+            if error.to_string().contains("Io(Os {") {
+                return Some(io::ErrorKind::Other);
+            }
+            next = error.source();
+        }
+        None
+    }
+
     /// Whether it failed for want of disk space.
     pub fn is_disk_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod settings;
 mod submit;
+mod watch;
 mod workers;
 
 use std::path::PathBuf;

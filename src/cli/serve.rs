@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::exit::{Code, Coded};
-use super::{allocator, files, output, settings};
+use super::{allocator, files, output, settings, watch};
 use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
@@ -25,8 +25,8 @@ use crate::replay;
 use crate::runner::Runner;
 use crate::runner::local::{LocalOptions, LocalRunner};
 
-/// How often free disk space and the state of the chunk store are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the service stays after its storage has failed, to tell those who wait.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 4_096;
@@ -100,6 +100,7 @@ pub(super) struct Service {
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     grace: Duration,
     store: chunks::Store,
+    dir: Arc<DataDir>,
     signals: Signals,
     /// Nobody else may have it before the runner has ended.
     _scratch: Arc<DataDir>,
@@ -157,7 +158,7 @@ pub(super) fn start(
         entropy: Arc::new(System),
     };
     let running = boot.open(parts).map_err(|wrong| Coded::error(Code::StorageFailed, wrong))?;
-    watch_space(runtime, args, dir.clone(), handle.clone());
+    watch::space(runtime, args, dir.clone(), handle.clone());
     runtime.spawn(replay::driver::run(handle, store.clone()));
     tracing::info!(%url, data_dir = %dir.root().display(), %last, "ready");
     // Before anybody is told, so that no signal ends the service the hard way from here on.
@@ -169,7 +170,17 @@ pub(super) fn start(
         data_dir: dir.root().display().to_string(),
         last_lsn: last,
     };
-    Ok(Service { announcement, running, stop_http, http, grace, store, signals, _scratch: scratch })
+    Ok(Service {
+        announcement,
+        running,
+        stop_http,
+        http,
+        grace,
+        store,
+        dir,
+        signals,
+        _scratch: scratch,
+    })
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
@@ -188,8 +199,12 @@ pub(super) fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chun
     };
     opened
         .map_err(|wrong| {
-            let storage = wrong.is_disk_full() || matches!(wrong, chunks::Error::Io { .. });
-            Coded::error(if storage { Code::StorageFailed } else { Code::Damaged }, wrong)
+            let code = match wrong.io_kind() {
+                Some(kind) if is_configuration(kind) => Code::Usage,
+                Some(_) => Code::StorageFailed,
+                None => Code::Damaged,
+            };
+            Coded::error(code, wrong)
         })
         .context("cannot open the chunk store")
 }
@@ -250,25 +265,36 @@ fn start_runner(
         return Ok(None);
     }
     let runner = LocalRunner::start(options, store.clone(), Arc::new(handle.clone()))
+        .map_err(|wrong| {
+            let wrong = anyhow::Error::from(wrong);
+            let mut causes = wrong.chain().filter_map(|e| e.downcast_ref::<std::io::Error>());
+            let misplaced = causes.any(|io| is_configuration(io.kind()));
+            Coded::error(if misplaced { Code::Usage } else { Code::StorageFailed }, wrong)
+        })
         .context("cannot start the runner")?;
     Ok(Some(Arc::new(runner)))
 }
 
 /// Waits for a signal or a failure, and ends the service accordingly.
 async fn keep(mut service: Service) -> anyhow::Result<Code> {
-    tokio::select! {
-        failed = service.running.ended() => {
-            return Err(Coded::error(Code::StorageFailed, failed)
-                .context("nothing that was acknowledged is lost; start the service again"));
-        }
-        failed = failure(&service.store) => {
-            return Err(Coded::error(Code::StorageFailed, failed));
-        }
+    let failed = tokio::select! {
+        failed = service.running.ended() => Some(
+            Coded::error(Code::StorageFailed, failed)
+                .context("nothing that was acknowledged is lost; start the service again"),
+        ),
+        failed = watch::store(&service.store) => Some(Coded::error(Code::StorageFailed, failed)),
+        failed = watch::place(&service.dir) => Some(Coded::error(Code::StorageFailed, failed)),
         ended = &mut service.http => {
             ended?.context("the HTTP edge failed")?;
             bail!("the HTTP edge ended by itself");
         }
-        _ = service.signals.next() => {}
+        _ = service.signals.next() => None,
+    };
+    if let Some(failed) = failed {
+        // Nothing is taken any more; who waits learns that the outcome is unknown.
+        drop(service.stop_http);
+        let _ = tokio::time::timeout(LAST_ANSWERS, service.http).await;
+        return Err(failed);
     }
     let grace = service.grace;
     tracing::info!(?grace, "stopping; a second signal ends at once");
@@ -312,41 +338,6 @@ async fn stop(
     Ok(())
 }
 
-/// Waits until the chunk store has failed. It takes nothing from then on, and only a restart tells
-/// what is durable.
-async fn failure(store: &chunks::Store) -> chunks::Error {
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tick.tick().await;
-        if let Err(failed) = store.check() {
-            return failed;
-        }
-    }
-}
-
-/// Looks at the disk every second, so that new work is refused before it is full.
-fn watch_space(
-    runtime: &tokio::runtime::Runtime,
-    args: &ServeArgs,
-    dir: Arc<DataDir>,
-    handle: Handle,
-) {
-    let wanted = args.min_free_space.map(|size| size.as_u64());
-    runtime.spawn(async move {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        loop {
-            tick.tick().await;
-            match dir.space() {
-                Ok(space) => {
-                    let minimum = wanted.unwrap_or_else(|| space.min_free_default());
-                    handle.set_has_room(space.has_room(minimum));
-                }
-                Err(error) => tracing::warn!(%error, "cannot tell how much room the disk has"),
-            }
-        }
-    });
-}
-
 /// The URL of an address; an unspecified one is reached by loopback.
 fn url(address: SocketAddr) -> String {
     match address {
@@ -358,16 +349,8 @@ fn url(address: SocketAddr) -> String {
 
 /// A directory that can't be used for a reason other than its content is a matter of configuration.
 pub(super) fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
-    use std::io::ErrorKind as K;
     let hint = "; choose another with --data-dir";
-    let source = std::error::Error::source(&wrong).and_then(|s| s.downcast_ref::<std::io::Error>());
-    let misplaced = source.is_some_and(|io| {
-        matches!(
-            io.kind(),
-            K::PermissionDenied | K::NotADirectory | K::AlreadyExists | K::ReadOnlyFilesystem
-        )
-    });
-    if misplaced {
+    if wrong.io_kind().is_some_and(is_configuration) {
         let why = anyhow!("cannot use data directory {}: {}{hint}", root.display(), {
             let wrong: anyhow::Error = wrong.into();
             format!("{wrong:#}")
@@ -380,10 +363,20 @@ pub(super) fn dir_failed(root: &Path, wrong: eventlog::Error) -> anyhow::Error {
     }
 }
 
+/// Whether an I/O error means that the wrong directory or the wrong user was chosen.
+fn is_configuration(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind as K;
+    matches!(
+        kind,
+        K::PermissionDenied | K::NotADirectory | K::AlreadyExists | K::ReadOnlyFilesystem
+    )
+}
+
 pub(super) fn log_failed(wrong: eventlog::Error) -> anyhow::Error {
     let code = match wrong.kind() {
         Kind::InUse => Code::InUse,
         Kind::Damaged => Code::Damaged,
+        Kind::Storage if wrong.io_kind().is_some_and(is_configuration) => Code::Usage,
         Kind::Storage | Kind::Refused => Code::StorageFailed,
     };
     Coded::error(code, wrong)

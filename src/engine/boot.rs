@@ -117,13 +117,13 @@ impl Boot {
             queue,
             rounds,
             runner: parts.runner.clone(),
+            expiry: Expiry::since(opened, &*parts.clock),
             clock: parts.clock,
             entropy: parts.entropy,
             staging,
             occupied: BTreeSet::new(),
             ahead: Ahead::default(),
             assigned_at: Timestamp::default(),
-            expiry: Expiry::since(opened),
             shared_at: last,
         };
         if let Err(failed) = writer.reconcile() {

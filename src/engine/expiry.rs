@@ -1,6 +1,7 @@
 //! When to look for queues that have been idle for too long.
 
 use super::attendance::Register;
+use crate::clock::{Ages, Clock};
 use crate::domain::{Command, Millis, QueueId, QueueState, Timestamp};
 use crate::views::Views;
 
@@ -18,11 +19,25 @@ pub(super) struct Expiry {
     looked_at: Timestamp,
     /// The first of the queues that were due then but had been asked for lately.
     again_at: Option<Timestamp>,
+    ages: Ages,
 }
 
 impl Expiry {
-    pub(super) const fn since(opened: Timestamp) -> Self {
-        Self { since: opened, looked_at: opened, again_at: Some(opened) }
+    pub(super) fn since(opened: Timestamp, clock: &dyn Clock) -> Self {
+        Self { since: opened, looked_at: opened, again_at: Some(opened), ages: Ages::new(clock) }
+    }
+
+    /// Looks at the clocks. A clock that is set forward says nothing about absence: as after a start,
+    /// every queue gets its whole idle time again.
+    pub(super) fn notice(&mut self, clock: &dyn Clock, now: Timestamp) {
+        if self.ages.look(clock) {
+            tracing::warn!(%now, "the clock was set forward, or the machine slept");
+            self.since = now;
+            self.again_at = Some(now);
+        } else if now < self.looked_at {
+            // Set back: what is due is looked for from there.
+            self.looked_at = now;
+        }
     }
 
     /// When to look again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Boot, Error, Options, Parts, PastOptions, Running, Status};
 use crate::chunks;
-use crate::clock::System;
+use crate::clock::{Clock, System};
 use crate::domain::{
     ActionId, AttemptRef, Blob, Cause, Command, Event, Guid, Host, JobState, Lsn, NewJob,
     NewWorker, ObjectRef, Outcome, Record, RunnerName, Target, Usage, WorkerId,
@@ -17,6 +17,7 @@ use crate::runner::{Launch, Report, Reports, Runner};
 use crate::views::Published;
 
 mod ahead;
+mod clocks;
 mod queues;
 mod recordings;
 
@@ -76,6 +77,17 @@ fn folded<'a>(records: impl IntoIterator<Item = &'a Record>) -> Published {
 }
 
 fn open(log: impl EventLog + 'static, records: &[Record], reports_ends: bool) -> Bench {
+    open_at(log, records, reports_ends, Arc::new(System), Options::default())
+}
+
+/// The same with another clock, and told what to keep.
+fn open_at(
+    log: impl EventLog + 'static,
+    records: &[Record],
+    reports_ends: bool,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let chunks = chunks::Store::open(dir.path(), chunks::Options::default()).unwrap();
     let boot = Boot::new();
@@ -88,13 +100,13 @@ fn open(log: impl EventLog + 'static, records: &[Record], reports_ends: bool) ->
         killed: Mutex::default(),
     });
     let parts = Parts {
-        options: Options::default(),
+        options,
         log: Box::new(log),
         published,
         past: PastOptions::default(),
         chunks,
         runner: Some(Arc::<InstantRunner>::clone(&runner)),
-        clock: Arc::new(System),
+        clock,
         entropy: Arc::new(System),
     };
     Bench { running: boot.open(parts).unwrap(), runner, _chunks: dir }

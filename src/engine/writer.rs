@@ -113,7 +113,7 @@ impl Writer {
         let Some(due) = next_due(&self.staging).filter(|_| self.free_slots() > 0) else {
             return long;
         };
-        if due <= self.assigned_at {
+        if due <= self.assigned_at || self.staging.is_set_back(self.clock.now()) {
             // It was due when things were handed out last, so no runner here can take it.
             return long.min(Duration::from_secs(1));
         }
@@ -164,6 +164,7 @@ impl Writer {
     /// Ends queues that have been idle for their time.
     fn expire(&mut self, round: &mut Round) -> Result<(), Failed> {
         let now = self.clock.now();
+        self.expiry.notice(&*self.clock, now);
         if *self.shared.status() != Status::Ready || !self.expiry.is_due(&self.staging, now) {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -15,8 +15,8 @@ pub const BALLAST_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    /// Held, never read: the lock goes with it, even after `kill -9`.
-    _lock: File,
+    /// Held: the lock goes with it, even after `kill -9`.
+    lock: File,
 }
 
 impl DataDir {
@@ -51,12 +51,24 @@ impl DataDir {
         if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all_at(pid.as_bytes(), 0)) {
             tracing::warn!(path = %path.display(), %error, "cannot note the process id");
         }
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, lock })
     }
 
     /// The directory itself, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the directory is still there under its name: neither removed nor moved nor replaced.
+    pub fn is_in_place(&self) -> bool {
+        match (self.lock.metadata(), fs::metadata(self.root.join("LOCK"))) {
+            (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+            (_, Err(error)) => {
+                // Other errors are of the disk, whose failures others notice.
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+            (Err(_), Ok(_)) => true,
+        }
     }
 
     /// The log's database.
@@ -150,6 +162,24 @@ mod tests {
         assert!(text.contains(&format!("already running (pid {})", std::process::id())), "{text}");
         drop(first);
         DataDir::lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_or_another_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let data = DataDir::lock(&here).unwrap();
+        assert!(data.is_in_place());
+        fs::rename(&here, &there).unwrap();
+        assert!(!data.is_in_place());
+        let other = DataDir::lock(&here).unwrap();
+        assert!(!data.is_in_place() && other.is_in_place());
+        drop(other);
+        fs::remove_dir_all(&here).unwrap();
+        fs::rename(&there, &here).unwrap();
+        assert!(data.is_in_place());
+        fs::remove_file(here.join("LOCK")).unwrap();
+        assert!(!data.is_in_place());
     }
 
     #[test]

@@ -121,6 +121,15 @@ impl Error {
         }
     }
 
+    /// What the operating system failed with, where it was that.
+    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        let Self::Storage { source, .. } = self else { return None };
+        match source.downcast_ref() {
+            Some(::sled::Error::Io(io)) => Some(io.kind()),
+            _ => source.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+        }
+    }
+
     /// A failed operation of the disk; `doing` is the verb, as in "cannot open".
     pub(super) fn storage(doing: &'static str, path: &Path, source: impl Into<Source>) -> Self {
         Self::Storage { doing, path: path.to_owned(), source: source.into() }

@@ -8,7 +8,7 @@ use super::Views;
 use super::order::{Level, Party};
 use super::state::{End, PairKey, Phase, Want};
 use super::workers::HostTag;
-use crate::domain::{Lsn, Record, Timestamp};
+use crate::domain::{Lsn, Millis, Record, Timestamp};
 
 /// A record does not follow from the state before it: the log is damaged, or the rules that decided
 /// it are wrong.
@@ -31,6 +31,9 @@ pub(super) const fn ensure(legal: bool, what: &'static str) -> Result<(), Illega
     if legal { Ok(()) } else { Err(Illegal(what)) }
 }
 
+/// By how much a clock that goes back was set back: less is a small correction.
+const SET_BACK: Millis = Millis(1_000);
+
 impl Views {
     /// Folds the next record. After an error the state is good for nothing.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
@@ -42,11 +45,19 @@ impl Views {
         if record.prev != expected {
             return Err(ApplyError::Link { lsn, expected, found: record.prev });
         }
+        // When that would have been on a clock that was set back, nobody knows; sooner is better
+        // than never.
+        let due = if self.is_set_back(record.at) { Timestamp(i64::MAX) } else { record.at };
         self.at = record.at;
-        self.promote(record.at);
+        self.promote(due);
         self.transition(record).map_err(|Illegal(what)| ApplyError::Illegal { lsn, what })?;
         self.lsn = lsn;
         Ok(())
+    }
+
+    /// Whether the clock was set back between the newest record and `now`.
+    pub fn is_set_back(&self, now: Timestamp) -> bool {
+        self.at.since(now) > SET_BACK
     }
 
     /// Whatever was due when the record was decided joins the ready order. The time is the

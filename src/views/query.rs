@@ -246,7 +246,8 @@ impl Views {
         })
     }
 
-    /// The first execution in the order of `host`, or the first among those due at `now` when it
+    /// The first execution in the order of `host`, or the first among those due at `now` (all when the
+    /// clock was set back) when it
     /// comes before that one, and whose turn it is. One that was pulled back from `avoided` is left
     /// out.
     pub fn first_to_run(
@@ -265,7 +266,8 @@ impl Views {
         };
         let ready = self.order.first(tag, shuns);
         // Few: what is due joins the order with the next record, whatever it is about.
-        let due = self.waiting.iter().take_while(|(until, _)| *until <= now);
+        let back = self.is_set_back(now);
+        let due = self.waiting.iter().take_while(|(until, _)| back || *until <= now);
         let due = due.flat_map(|(_, id)| self.places(*id)).filter(|(_, level, _)| level.0 == tag);
         let due = due.filter_map(|(party, level, job)| self.order.rank(party, level, job)).min();
         let best = match (ready, due) {

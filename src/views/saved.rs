@@ -16,7 +16,7 @@ use crate::domain::{JobState, QueueId, Timestamp};
 
 /// The number of what a state consists of and of how records are folded into it. Whoever changes
 /// either raises it: what was written down under another number is not read.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Of the listing, what jobs that are gone have left behind.
 type Left = (BTreeMap<WorkerIx, Timestamp>, BTreeMap<QueueId, [u64; JobState::ALL.len()]>);

@@ -4,6 +4,7 @@
 
 mod commands;
 mod compare;
+mod faults;
 mod links;
 mod page;
 mod reference;

@@ -8,20 +8,29 @@ use ledgerun::clock::{Clock as _, System, monotonic};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::alone;
 use crate::http::{Http, Unknown};
 use crate::load::{Acknowledged, Client};
 use crate::processes::{Children, attempts};
 use crate::service::{Service, Starting, command};
-use crate::witness::{Feed, Log, Witness, leftovers};
+use crate::witness::{Feed, Log, Totals, Witness, leftovers};
+use crate::{alone, setting};
 
-/// Kills under load.
-const KILLS: u64 = 50;
-/// Kills of a service that isn't ready yet.
+/// Kills under load of one data directory; after these all of it is checked.
+const KILLS_IN_A_ROW: u64 = 50;
+/// Of these, kills of a service that isn't ready yet.
 const KILLS_STARTING: usize = 9;
 const CLIENTS: u64 = 4;
-pub(crate) const OPTIONS: [&str; 6] =
-    ["--slots", "4", "--retry-backoff", "20ms", "--min-free-space", "0"];
+/// Checkpoints come often, so that some are being written when the end comes.
+pub(crate) const OPTIONS: [&str; 8] = [
+    "--slots",
+    "4",
+    "--retry-backoff",
+    "20ms",
+    "--min-free-space",
+    "0",
+    "--checkpoint-every",
+    "300",
+];
 
 /// A new seed for each run; to be printed, so that a failure can be looked into.
 pub(crate) fn seed() -> u64 {
@@ -78,7 +87,8 @@ impl Times {
     /// Median and longest.
     fn summary(&mut self) -> (Duration, Duration) {
         self.0.sort();
-        (self.0[self.0.len() / 2], self.0[self.0.len() - 1])
+        let at = |index: usize| self.0.get(index).copied().unwrap_or_default();
+        (at(self.0.len() / 2), at(self.0.len().saturating_sub(1)))
     }
 }
 
@@ -102,66 +112,97 @@ fn kill_while_starting(data: &Path, random: &mut StdRng, usual: Duration, times:
     panic!("only {hit} services were killed before they were ready");
 }
 
+/// What came of the kills so far.
+#[derive(Default)]
+struct Tally {
+    kills: u64,
+    kills_starting: u64,
+    /// Kills that hit attempts, and those that left folders behind.
+    busy: u64,
+    littered: u64,
+    times: Times,
+    times_starting: Times,
+    totals: Totals,
+}
+
+impl Tally {
+    /// Kills the services of one data directory, again and again, then checks all that it holds.
+    fn row(&mut self, kills: u64, seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let mut witness = Witness::new(seed);
+        let mut former = Vec::new();
+        let mut starts = Vec::new();
+        let starting_at = (kills >= KILLS_STARTING as u64 * 2).then_some(kills / 2);
+        for life in 0..kills {
+            let left = leftovers(data);
+            self.littered += u64::from(!left.is_empty());
+            let begun = monotonic();
+            let service = Service::start(data, &OPTIONS);
+            starts.push(begun.elapsed());
+            witness.check(&service, std::mem::take(&mut former));
+            emptied(data, &left);
+            let length = Duration::from_millis(random.random_range(30..700));
+            former = live(service, data, &mut witness, (seed, life), length, |service| {
+                let children = Children::of(service.pid());
+                assert_eq!(children.count(), 1, "the supervisor");
+                self.busy += u64::from(!attempts(data).is_empty());
+                let killed = monotonic();
+                service.kill();
+                self.times.add(data, &children, killed);
+            });
+            self.kills += 1;
+            if Some(life) == starting_at {
+                starts.sort();
+                let usual = starts[starts.len() / 2];
+                kill_while_starting(data, &mut random, usual, &mut self.times_starting);
+                self.kills_starting += KILLS_STARTING as u64;
+            }
+        }
+        let service = Service::start(data, &["--slots", "8", "--retry-backoff", "20ms"]);
+        witness.check(&service, former);
+        witness.check_all(&service);
+        emptied(data, &leftovers(data));
+        service.terminate();
+        assert!(service.wait().status.success());
+        self.totals.add(&witness);
+    }
+
+    #[expect(clippy::print_stdout, reason = "long runs are watched")]
+    fn print(&mut self, seed: u64) {
+        println!(
+            "seed {seed}: {} kills under load, {} with attempts running, {} left folders, {} while \
+             starting; {}, 0 lost; processes gone after {:?} (median, longest), while starting {:?}",
+            self.kills,
+            self.busy,
+            self.littered,
+            self.kills_starting,
+            self.totals,
+            self.times.summary(),
+            self.times_starting.summary(),
+        );
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_by_kills() {
     let _turn = alone();
     let seed = seed();
     println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path();
-    let mut witness = Witness::new(seed);
-    let (mut times, mut times_starting) = (Times::default(), Times::default());
-    let mut former = Vec::new();
-    let mut starts = Vec::new();
-    let (mut busy, mut littered) = (0, 0);
-    for life in 0..KILLS {
-        let left = leftovers(data);
-        littered += usize::from(!left.is_empty());
-        let begun = monotonic();
-        let service = Service::start(data, &OPTIONS);
-        starts.push(begun.elapsed());
-        witness.check(&service, std::mem::take(&mut former));
-        emptied(data, &left);
-        let length = Duration::from_millis(random.random_range(30..700));
-        former = live(service, data, &mut witness, (seed, life), length, |service| {
-            let children = Children::of(service.pid());
-            assert_eq!(children.count(), 1, "the supervisor");
-            busy += usize::from(!attempts(data).is_empty());
-            let killed = monotonic();
-            service.kill();
-            times.add(data, &children, killed);
-        });
-        if life == KILLS / 2 {
-            starts.sort();
-            kill_while_starting(data, &mut random, starts[starts.len() / 2], &mut times_starting);
-        }
+    let wanted = setting("LEDGERUN_FAULT_KILLS", KILLS_IN_A_ROW);
+    let mut tally = Tally::default();
+    while tally.kills + tally.kills_starting < wanted {
+        let left = wanted - tally.kills - tally.kills_starting;
+        tally.row(left.min(KILLS_IN_A_ROW), seed.wrapping_add(tally.kills * 1_000_003));
+        tally.print(seed);
     }
-    let service = Service::start(data, &["--slots", "8", "--retry-backoff", "20ms"]);
-    witness.check(&service, former);
-    witness.check_all(&service);
-    emptied(data, &leftovers(data));
-    service.terminate();
-    assert!(service.wait().status.success());
-
-    let (median, longest) = times.summary();
-    let slow = times.0.iter().filter(|time| **time > Duration::from_millis(200)).count();
-    println!(
-        "{KILLS} kills under load, {busy} with attempts running, {littered} left folders, \
-         {KILLS_STARTING} while starting; {} jobs and {} chunks acknowledged, 0 lost; {} records; ended: {:?}; processes \
-         gone after {median:?} (median), {longest:?} (longest), {slow} over 0.2 s; while starting \
-         {:?}; start {:?}",
-        witness.jobs.len(),
-        witness.chunks.len(),
-        witness.log.last(),
-        witness.states(),
-        times_starting.summary(),
-        starts[starts.len() / 2],
-    );
-    assert!(busy > 10 && littered > 10, "too few kills hit anything: {busy}, {littered}");
+    let (kills, busy, littered) = (tally.kills, tally.busy, tally.littered);
+    assert!(busy > kills / 5 && littered > kills / 5, "too few hit anything: {busy}, {littered}");
     // Processes have five seconds each; on a machine with many others to serve, single ones need
     // more than the fifth of a second that is promised.
-    assert!(median < Duration::from_millis(200), "{slow} of {KILLS} took over 0.2 s: {median:?}");
+    let (median, longest) = tally.times.summary();
+    assert!(median < Duration::from_millis(200), "{median:?}, at most {longest:?}");
 }
 
 /// Waits until the service has deleted what an earlier life left.

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use crate::chores::Chores;
 use crate::http::{Http, Unknown};
 use crate::workers::{Temper, Worker, action, content};
 
@@ -40,6 +41,8 @@ pub(crate) struct Acknowledged {
     pub(crate) jobs: Vec<Job>,
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) cancelled: Vec<(u64, Instant)>,
+    /// What was done besides.
+    pub(crate) chores: Chores,
     /// Whether the last thing it heard was that the service takes nothing any more.
     pub(crate) refused: bool,
 }
@@ -52,19 +55,20 @@ impl Acknowledged {
         self.jobs.retain(|job| job.heard < cut);
         self.chunks.retain(|chunk| chunk.heard < cut);
         self.cancelled.retain(|(_, heard)| *heard < cut);
+        self.chores.forget_after(cut);
     }
 }
 
 /// One client.
 pub(crate) struct Client<'a> {
-    http: Http,
+    pub(crate) http: Http,
     data: &'a Path,
     stop: &'a AtomicBool,
     /// Differs from that of every other client on this data directory.
     seed: u64,
-    random: StdRng,
+    pub(crate) random: StdRng,
     counter: u64,
-    told: Acknowledged,
+    pub(crate) told: Acknowledged,
 }
 
 impl<'a> Client<'a> {
@@ -73,14 +77,19 @@ impl<'a> Client<'a> {
         Self { http, data, stop, seed, random, counter: 0, told: Acknowledged::default() }
     }
 
-    /// Submits, uploads and cancels until told to stop, or until the service can't be heard or
-    /// takes nothing any more.
-    pub(crate) fn run(mut self) -> Acknowledged {
-        let _: Result<(), Unknown> = self.work();
+    /// Submits, uploads, cancels, changes queues, records, exports and looks back until told to
+    /// stop, or until the service can't be heard or takes nothing any more.
+    pub(crate) fn run(self) -> Acknowledged {
+        self.run_for(u64::MAX)
+    }
+
+    /// The same with so many things to do, if the service stands them.
+    pub(crate) fn run_for(mut self, steps: u64) -> Acknowledged {
+        let _: Result<(), Unknown> = self.work(steps);
         self.told
     }
 
-    fn work(&mut self) -> Result<(), Unknown> {
+    fn work(&mut self, steps: u64) -> Result<(), Unknown> {
         let tempers =
             [Temper::Quick, Temper::Flaky, Temper::Failing, Temper::Lingering].into_iter();
         for (number, temper) in (0..).zip(tempers) {
@@ -88,11 +97,15 @@ impl<'a> Client<'a> {
             let worker = Worker::register(&self.http, self.data, temper, &value)?;
             self.told.workers.push(worker);
         }
-        while !self.stop.load(Ordering::Relaxed) && !self.told.refused {
+        for _ in 0..steps {
+            if self.stop.load(Ordering::Relaxed) || self.told.refused {
+                break;
+            }
             match self.random.random_range(0..100) {
-                0..45 => self.submit()?,
-                45..50 => self.submit_batch()?,
-                50..60 => self.cancel()?,
+                0..38 => self.submit()?,
+                38..43 => self.submit_batch()?,
+                43..50 => self.cancel()?,
+                50..64 => self.chore()?,
                 _ => self.upload()?,
             }
         }
@@ -100,7 +113,7 @@ impl<'a> Client<'a> {
     }
 
     /// A number that nobody used yet, or one of few that are used again and again.
-    fn action(&mut self) -> (usize, Value) {
+    pub(crate) fn action(&mut self) -> (usize, Value) {
         self.counter += 1;
         let unique = self.seed.wrapping_mul(1 << 20).wrapping_add(self.counter) >> 1;
         let shared = self.random.random_range(0..8);
@@ -139,7 +152,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn note(&mut self, accepted: &Value) {
+    pub(crate) fn note(&mut self, accepted: &Value) {
         let text = |name: &str| accepted[name].as_str().unwrap().to_owned();
         let lsn = accepted["lsn"].as_u64().unwrap_or_else(|| panic!("{accepted}"));
         let heard = monotonic();
@@ -175,7 +188,7 @@ impl<'a> Client<'a> {
     }
 
     /// Whether a status acknowledges. Otherwise it must say that nothing is taken any more.
-    fn taken(&mut self, status: u16) -> bool {
+    pub(crate) fn taken(&mut self, status: u16) -> bool {
         self.told.refused = status == 503 || status == 507 || status == 500;
         assert!(self.told.refused || status == 200 || status == 201, "{status}");
         !self.told.refused

@@ -33,6 +33,12 @@ impl Children {
         self.0.len()
     }
 
+    /// The process id of one of them.
+    #[allow(dead_code, reason = "shared by several test programs")]
+    pub(crate) fn first(&self) -> u32 {
+        self.0[0].pid
+    }
+
     fn alive(&self) -> bool {
         self.0.iter().any(|process| alive_since(process.pid) == Some(process.started))
     }

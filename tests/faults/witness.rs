@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use crate::chores::Chores;
 use crate::http::{Http, Unknown};
 use crate::load::{Acknowledged, Chunk, Job};
 use crate::service::Service;
@@ -52,6 +53,7 @@ impl Log {
 
     /// Reads again what was read before, from `from` on.
     pub(crate) fn reread(&self, http: &Http, mut from: u64) {
+        from = from.max(first(http));
         while from <= self.last() {
             let page = page(http, from).unwrap();
             for line in lines(&page) {
@@ -68,6 +70,11 @@ impl Log {
 fn page(http: &Http, from: u64) -> Result<Vec<u8>, Unknown> {
     let reply = http.get(&format!("/compute/log?from={from}&limit={PAGE}"))?;
     if reply.status == 200 { Ok(reply.body) } else { Err(Unknown) }
+}
+
+/// The first record that the log has; what came before was compacted.
+fn first(http: &Http) -> u64 {
+    http.json("/compute/sysinfo")["log"]["first_lsn"].as_u64().unwrap()
 }
 
 fn lines(page: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -114,6 +121,7 @@ pub(crate) struct Witness {
     pub(crate) feed: Feed,
     pub(crate) jobs: BTreeMap<u64, Job>,
     pub(crate) chunks: Vec<Chunk>,
+    pub(crate) chores: Chores,
     workers: BTreeMap<String, Worker>,
     cancelled: BTreeSet<u64>,
     random: StdRng,
@@ -126,6 +134,7 @@ impl Witness {
             feed: Feed::default(),
             jobs: BTreeMap::new(),
             chunks: Vec::new(),
+            chores: Chores::default(),
             workers: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             random: StdRng::seed_from_u64(seed),
@@ -139,9 +148,13 @@ impl Witness {
         let read_again = self.log.last().saturating_sub(300).max(1);
         self.log.reread(&http, read_again);
         self.log.follow(&http).unwrap();
-        for told in former {
+        let mut chores = Chores::default();
+        for mut told in former {
+            chores.add(std::mem::take(&mut told.chores));
             self.take(&http, told, service.last_lsn());
         }
+        chores.check(&http);
+        self.chores.add(chores);
         for _ in 0..3 {
             if let Some(chunk) = self.some_chunk() {
                 held(&http, chunk);
@@ -193,6 +206,7 @@ impl Witness {
         assert_eq!(self.feed.follow(&http).unwrap(), 0, "no job ends again");
         self.log.follow(&http).unwrap();
         assert!(self.feed.ended.keys().eq(self.log.submitted.keys()));
+        self.chores.check(&http);
         assert_eq!(missing(&http, self.chunks.iter().map(|chunk| chunk.id)), [""; 0]);
         let sample = self.chunks.len().div_ceil(300);
         self.chunks.iter().step_by(sample.max(1)).for_each(|chunk| held(&http, chunk));
@@ -219,15 +233,6 @@ impl Witness {
         let all = self.log.submitted.keys();
         all.filter(|lsn| !self.feed.ended.contains_key(lsn)).copied().take(10).collect()
     }
-
-    /// How many jobs ended in each state.
-    pub(crate) fn states(&self) -> BTreeMap<&str, usize> {
-        let mut states = BTreeMap::new();
-        for state in self.feed.ended.values() {
-            *states.entry(state.as_str()).or_default() += 1;
-        }
-        states
-    }
 }
 
 /// Which of `chunks` the service does not hold.
@@ -252,4 +257,37 @@ pub(crate) fn leftovers(data: &Path) -> BTreeSet<String> {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
     names("run").chain(names("trash")).collect()
+}
+
+/// What all data directories of a test held together.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    jobs: usize,
+    chunks: usize,
+    chores: usize,
+    records: u64,
+    ended: BTreeMap<String, usize>,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, witness: &Witness) {
+        self.jobs += witness.jobs.len();
+        self.chunks += witness.chunks.len();
+        self.chores += witness.chores.count();
+        self.records += witness.log.last();
+        for state in witness.feed.ended.values() {
+            *self.ended.entry(state.clone()).or_default() += 1;
+        }
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { jobs, chunks, chores, records, ended } = self;
+        write!(
+            f,
+            "acknowledged {jobs} jobs, {chunks} chunks, {chores} queues, recordings, archives and \
+             past answers; {records} records; ended: {ended:?}"
+        )
+    }
 }

@@ -28,6 +28,10 @@ pub(crate) enum Temper {
     Slow,
     /// Never answers.
     Endless,
+    /// Takes all the memory that it allows itself.
+    Hungry,
+    /// Takes all the memory of a control group.
+    Greedy,
     /// Takes 0.3 s, and leaves processes behind that would run for ten minutes: one in the
     /// background, one in a session of its own, one that was orphaned on purpose.
     Lingering,
@@ -41,6 +45,13 @@ impl Temper {
             Self::Failing => "exit 3\n",
             Self::Slow => "sleep 2\n",
             Self::Endless => "exec sleep 600\n",
+            Self::Hungry => {
+                "ulimit -v 60000\nhead -c 900000000 /dev/zero | tail -c 800000000 >/dev/null || exit 3\n"
+            }
+            Self::Greedy => {
+                "echo $$ >\"$GROUP/cgroup.procs\" || exit 4\nmkfifo pipe\n\
+                 head -c 900000000 /dev/zero >pipe &\nexec tail -c 800000000 pipe\n"
+            }
             Self::Lingering => {
                 "sleep 600 &\nsetsid sleep 600 &\n(cd /; setsid sleep 600 >/dev/null 2>&1 &)\nsleep 0.3\n"
             }
@@ -64,6 +75,17 @@ impl Worker {
         data: &Path,
         temper: Temper,
         value: &[u8],
+    ) -> Result<Self, Unknown> {
+        Self::register_with(http, data, temper, value, "")
+    }
+
+    /// The same for a worker that is told of a control group.
+    pub(crate) fn register_with(
+        http: &Http,
+        data: &Path,
+        temper: Temper,
+        value: &[u8],
+        group: &str,
     ) -> Result<Self, Unknown> {
         let made = ChunkId::of(value);
         let length = value.len() as u64;
@@ -91,7 +113,7 @@ impl Worker {
             "path": "work",
             "host": "Linux",
             "buildsystem_version": BUILD_SYSTEM,
-            "environment": [format!("{MARK}={}", data.display())],
+            "environment": [format!("{MARK}={}", data.display()), format!("GROUP={group}")],
             "executables": described,
             "files": files,
             "functions": [{ "name": "Work", "version": VERSION }],

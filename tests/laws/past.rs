@@ -185,6 +185,6 @@ fn a_new_layout_has_a_new_number() {
     let bytes = rmp_serde::to_vec(&state).unwrap();
     let found = (LAYOUT, ContentHash::of(&bytes).to_string(), state.digest().to_string());
     let known =
-        (1, "93a5ac1ee8fcf65ff2adda99d4ec882fc4ca68d1", "a2b3d74a7217a204fdd61f02c85a3a09bfd3cbc5");
+        (2, "93a5ac1ee8fcf65ff2adda99d4ec882fc4ca68d1", "a2b3d74a7217a204fdd61f02c85a3a09bfd3cbc5");
     assert_eq!((found.0, found.1.as_str(), found.2.as_str()), known);
 }

@@ -12,6 +12,7 @@ mod retention;
 pub(crate) use self::needs::{Names, Needed, needed};
 pub(crate) use self::pins::Pins;
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::handle::{Handle, Status};
 use super::{Accepted, Error};
 use crate::chunks;
-use crate::clock::{Clock, monotonic};
+use crate::clock::{Ages, Clock, monotonic};
 use crate::domain::{Cause, Command};
 
 /// How often the limits are looked at.
@@ -59,7 +60,8 @@ impl Keeper {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (wake, woken) = channel();
-        let round = Round { keeping, handle, store, clock, stop: Arc::clone(&stop) };
+        let ages = RefCell::new(Ages::new(&*clock));
+        let round = Round { keeping, handle, store, clock, ages, stop: Arc::clone(&stop) };
         let thread =
             thread::Builder::new().name("keeper".into()).spawn(move || round.run(&woken))?;
         Ok(Self { stop, wake, thread })
@@ -81,6 +83,7 @@ struct Round {
     handle: Handle,
     store: chunks::Store,
     clock: Arc<dyn Clock>,
+    ages: RefCell<Ages>,
     stop: Arc<AtomicBool>,
 }
 

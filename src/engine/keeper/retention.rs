@@ -15,6 +15,7 @@ const QUEUES_LEN_MAX: usize = 1_024;
 impl Round {
     /// Retires what is beyond a limit, oldest end first, until nothing is.
     pub(super) fn retire(&self) -> Result<(), Failed> {
+        self.ages.borrow_mut().look(&*self.clock);
         loop {
             let jobs = self.surplus()?;
             if jobs.is_empty() {
@@ -57,7 +58,11 @@ impl Round {
     fn is_old(&self, row: &EndedRow) -> Result<bool, Failed> {
         let Some(age) = self.keeping.result_age_max else { return Ok(false) };
         let ended = self.time_of(row.ended)?;
-        Ok(ended.is_some_and(|ended| is_past(ended, age, self.clock.now())))
+        Ok(ended.is_some_and(|ended| self.is_past(ended, age)))
+    }
+
+    fn is_past(&self, since: Timestamp, age: Duration) -> bool {
+        self.ages.borrow().age(since) >= Millis::from(age)
     }
 
     fn time_of(&self, lsn: Lsn) -> Result<Option<Timestamp>, Failed> {
@@ -76,7 +81,7 @@ impl Round {
             after = Some(last.queue);
             for row in rows.iter().filter(|row| row.state.is_over()) {
                 let ended = self.time_of(row.tail)?.map(|tail| tail.max(row.idle_since));
-                if ended.is_some_and(|ended| is_past(ended, age, self.clock.now())) {
+                if ended.is_some_and(|ended| self.is_past(ended, age)) {
                     self.forget(row.queue)?;
                 }
             }
@@ -101,8 +106,4 @@ impl Round {
             other => other.map(drop),
         }
     }
-}
-
-fn is_past(since: Timestamp, age: Duration, now: Timestamp) -> bool {
-    since.after(Millis::from(age)) <= now
 }
