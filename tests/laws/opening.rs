@@ -43,7 +43,9 @@ fn opening_from_a_checkpoint_equals_folding_the_whole_log() {
         assert_eq!(answers(&nothing), answers(&states[0]));
         append(&mut log, &history[..end], 1 + index.index(40));
         let kept = Past::open(past(&dir), log.reader());
-        places.iter().for_each(|at| kept.write_checkpoint(&states[*at]));
+        for at in places {
+            kept.write_checkpoint(&states[at]);
+        }
         let begun = kept.checkpoint(states[end].lsn()).map_or(0, |state| state.lsn().0);
         assert_eq!(begun > 0, places.iter().any(|at| *at > 0));
         drop((log, kept, dir));

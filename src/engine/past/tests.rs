@@ -285,7 +285,7 @@ fn all_together_fit_into_their_space() {
     assert_eq!(lsns(dir.path()), kept[kept.len() - 2..]);
     let none = open_with(PastOptions { space_bytes: 0, ..unbounded }, &records);
     none.write_checkpoint(&fold(&records));
-    none.write_last(&fold(&records), Duration::from_secs(60));
+    none.write_last(&fold(&records), Duration::from_mins(1));
     assert!(files(dir.path()).is_empty());
     assert_eq!(none.at(Lsn(399), Lsn(400)).unwrap().digest(), fold(&records[..399]).digest());
 }
@@ -295,7 +295,7 @@ fn all_together_fit_into_their_space() {
 fn stops_leave_their_state_and_no_heap_of_files() {
     let records = log(0, 60);
     let dir = tempfile::tempdir().unwrap();
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_mins(1);
     for at in [3_usize, 4, 4, 7, 15, 19, 19, 22, 38, 41] {
         let past = open(dir.path(), &records);
         past.write_last(&fold(&records[..at]), patience);

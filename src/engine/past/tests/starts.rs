@@ -32,7 +32,7 @@ impl Fold for Counting {
 fn written(dir: &Path, records: &[Record]) {
     let past = super::open(dir, records);
     for at in (10..=records.len()).step_by(10) {
-        past.write_last(&fold(&records[..at]), Duration::from_secs(60));
+        past.write_last(&fold(&records[..at]), Duration::from_mins(1));
     }
 }
 
