@@ -124,7 +124,7 @@ const WITHOUT_QUEUES: &[Line] = {
         ("GET", "/compute/jobs/{worker}/{action}", Nothing, Gives::ObjectOrPackage, POLL, ""),
         ("GET", "/compute/log", Nothing, Lines, "200 400", "from limit wait"),
         ("POST", "/compute/log/verify", Nothing, Lines, "200", ""),
-        ("POST", "/compute/backup", Known, Gives::Stream, "200 503", "after"),
+        ("POST", "/compute/backup", Known, Gives::Stream, "200 400", "after"),
     ]
 };
 

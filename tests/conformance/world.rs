@@ -193,9 +193,9 @@ impl World {
             ("POST", "/drain") => {
                 Request { target: format!("{}/drain", base.over), ..request(409, none) }
             }
-            ("GET", _) | ("POST", "/compute/log/verify") | ("DELETE", "/compute/replays/{id}") => {
-                request(200, none)
-            }
+            ("GET", _)
+            | ("POST", "/compute/log/verify" | "/compute/backup")
+            | ("DELETE", "/compute/replays/{id}") => request(200, none),
             other => panic!("how to ask {other:?} without a change?"),
         };
         Request { body: request.body, ..request }
