@@ -186,6 +186,18 @@ fn survive_file_limits(runtime: &tokio::runtime::Runtime) -> std::io::Result<()>
     signal(exceeded).map(drop)
 }
 
+/// Takes a data directory that must be there, and opens its chunk store, for a command that works
+/// without a service.
+pub(super) fn offline(root: &Path) -> anyhow::Result<(Arc<DataDir>, chunks::Store)> {
+    if !root.join("log").is_dir() {
+        let why = anyhow!("{} is no data directory: it has no log", root.display());
+        return Err(Coded::error(Code::Usage, why));
+    }
+    let dir = DataDir::lock(root).map_err(|wrong| dir_failed(root, wrong))?;
+    let store = open_store(&dir, &ServeArgs::default())?;
+    Ok((Arc::new(dir), store))
+}
+
 /// Opens the chunk store, on a full disk with the space that was set aside for that.
 pub(super) fn open_store(dir: &DataDir, args: &ServeArgs) -> anyhow::Result<chunks::Store> {
     let mut options = chunks::Options::default();
