@@ -148,7 +148,11 @@ pub(super) fn start(
     let log = SledLog::open_with(&dir, options, &mut opening).map_err(log_failed)?;
     let last = log.last();
     let parts = Parts {
-        options: Options { policy: settings::policy(args), keeping: settings::keeping(args) },
+        options: Options {
+            policy: settings::policy(args),
+            keeping: settings::keeping(args),
+            compacting: settings::compacting(args),
+        },
         log: Box::new(log),
         published: opening.done(),
         past,

@@ -8,7 +8,7 @@ use super::exit::{Code, Coded};
 use crate::config::{self, ServeArgs, Span};
 use crate::decide::Policy;
 use crate::domain::Millis;
-use crate::engine::{Keeping, PastOptions};
+use crate::engine::{Compacting, Keeping, PastOptions};
 use crate::eventlog::DataDir;
 use crate::http::{AccessToken, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner as _;
@@ -72,6 +72,15 @@ pub(super) fn keeping(args: &ServeArgs) -> Keeping {
             None => Some(COLLECT_EVERY),
             Some(time) => Some(time.0).filter(|time| !time.is_zero()),
         },
+    }
+}
+
+/// How much of the log stays.
+pub(super) fn compacting(args: &ServeArgs) -> Compacting {
+    Compacting {
+        keep: args.log_keep.map(|time| time.0),
+        keep_records: args.log_keep_records,
+        min_free_bytes: args.min_free_space.map(|size| size.as_u64()),
     }
 }
 

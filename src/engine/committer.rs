@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::compactor::Adoption;
 use super::handle::{BatchReply, Shared};
 use super::{Accepted, Error};
 use crate::clock::monotonic;
@@ -33,6 +34,8 @@ pub(super) struct Round {
     /// The writer's tables after `records`, now and then, so that the published views hold what has
     /// not changed since together with it.
     pub(super) tables: Option<Tables>,
+    /// A rewritten log to take for the log, after `records`.
+    pub(super) adoption: Option<Box<Adoption>>,
 }
 
 /// Somebody who waits for a round.
@@ -123,6 +126,12 @@ impl Committer {
             let replaced = self.shared.published_mut().views.adopt(tables);
             // Only now, when readers go on: it can be much to free.
             drop(replaced);
+        }
+        if let Some(adoption) = round.adoption {
+            let Adoption { next, reply } = *adoption;
+            let adopted = self.log.adopt(next).map_err(|failed| self.poison(failed.into()))?;
+            // Who asked removes the old log; else the next start does.
+            drop(reply.send(adopted));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 mod acts;
 mod bench;
 mod check;
+mod compaction;
 mod compare;
 mod fairness;
 mod history;
