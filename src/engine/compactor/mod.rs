@@ -124,12 +124,12 @@ pub type CompactListener<'a> = &'a mut dyn FnMut(CompactProgress);
 pub(super) struct Turn {
     pub(super) compacting: Compacting,
     pub(super) dir: Arc<eventlog::DataDir>,
-    turn: Mutex<()>,
+    one: Mutex<()>,
 }
 
 impl Turn {
     pub(super) fn new(compacting: Compacting, dir: Arc<eventlog::DataDir>) -> Self {
-        Self { compacting, dir, turn: Mutex::default() }
+        Self { compacting, dir, one: Mutex::default() }
     }
 }
 
@@ -148,7 +148,7 @@ impl Handle {
         listener: CompactListener<'_>,
     ) -> Result<CompactReport, CompactError> {
         let turn = self.shared.compaction.get().ok_or(CompactError::NotReady)?;
-        let _turn = turn.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn.one.lock().unwrap_or_else(PoisonError::into_inner);
         let report = run::compact(self, turn, order, listener)?;
         if report.compacted {
             tracing::info!(

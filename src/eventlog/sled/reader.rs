@@ -217,7 +217,7 @@ impl Generation {
 
 /// The body of a base state, piece by piece.
 struct Pieces<I> {
-    pieces: I,
+    rest: I,
     piece: ::sled::IVec,
     read: usize,
 }
@@ -225,7 +225,7 @@ struct Pieces<I> {
 impl<I: Iterator<Item = ::sled::Result<(::sled::IVec, ::sled::IVec)>>> Read for Pieces<I> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.read == self.piece.len() {
-            let Some(piece) = self.pieces.next() else { return Ok(0) };
+            let Some(piece) = self.rest.next() else { return Ok(0) };
             (self.piece, self.read) = (piece.map_err(io::Error::other)?.1, 0);
         }
         let mut rest = self.piece.get(self.read..).unwrap_or_default();
@@ -280,7 +280,7 @@ impl LogReader for Arc<Generation> {
 
     fn base_body(&self) -> Box<dyn Read + Send + '_> {
         let pieces = self.database.base.iter();
-        Box::new(Pieces { pieces, piece: ::sled::IVec::default(), read: 0 })
+        Box::new(Pieces { rest: pieces, piece: ::sled::IVec::default(), read: 0 })
     }
 
     fn check_base(&self) -> Result<(), Error> {
@@ -335,7 +335,7 @@ impl LogReader for SledReader {
     fn base_body(&self) -> Box<dyn Read + Send + '_> {
         // sled's iterators keep their tree open by themselves.
         let pieces = self.current().database.base.iter();
-        Box::new(Pieces { pieces, piece: ::sled::IVec::default(), read: 0 })
+        Box::new(Pieces { rest: pieces, piece: ::sled::IVec::default(), read: 0 })
     }
 
     fn check_base(&self) -> Result<(), Error> {
