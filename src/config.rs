@@ -183,7 +183,7 @@ settings! {
     head_memory_max: ByteSize, "LEDGERUN_HEAD_MEMORY_MAX", "SIZE";
     /// Memory for objects and JSON being received [default: 48 MiB]
     body_memory_max: ByteSize, "LEDGERUN_BODY_MEMORY_MAX", "SIZE";
-    /// Memory for packages and chunks being received [default: 64 MiB]
+    /// Memory for packages and chunks being received [default: 48 MiB]
     upload_memory_max: ByteSize, "LEDGERUN_UPLOAD_MEMORY_MAX", "SIZE";
     /// Memory for answers that clients have not taken yet [default: 16 MiB]
     answer_memory_max: ByteSize, "LEDGERUN_ANSWER_MEMORY_MAX", "SIZE";

@@ -8,8 +8,11 @@ use crate::config::variable;
 /// What glibc reads of the environment when a program starts. Left to itself it keeps freed memory
 /// for each of many threads, and more the larger what was freed: after some large bodies that is
 /// twice of what was ever in use.
-const SETTINGS: [(&str, &str); 2] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "262144")];
+const SETTINGS: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
 
 /// Starts the program again, in its own place and once, with the allocator told to give memory
 /// back. Settings of somebody else are left alone.

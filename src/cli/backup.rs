@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bytes::{Buf as _, Bytes};
@@ -15,8 +14,7 @@ use super::exit::{Code, Coded};
 use super::{Global, output, progress, serve};
 use crate::chunks;
 use crate::clock::{Clock as _, System};
-use crate::config::ServeArgs;
-use crate::eventlog::{DataDir, EventLog as _, OpenOptions, SledLog};
+use crate::eventlog::{EventLog as _, OpenOptions, SledLog};
 use crate::upkeep::backup::{self, Error, Folder, Progress, Taken};
 use crate::views::{ApplyError, Published};
 
@@ -166,13 +164,7 @@ impl Read for Answer {
 }
 
 fn offline(global: &Global, folder: Folder, root: &Path) -> anyhow::Result<Taken> {
-    if !root.join("log").is_dir() {
-        let why = anyhow!("{} is no data directory: it has no log", root.display());
-        return Err(Coded::error(Code::Usage, why));
-    }
-    let dir = DataDir::lock(root).map_err(|wrong| serve::dir_failed(root, wrong))?;
-    let dir = Arc::new(dir);
-    let store = serve::open_store(&dir, &ServeArgs::default())?;
+    let (dir, store) = serve::offline(root)?;
     let mut state = Published::default();
     let log = SledLog::open(&dir, OpenOptions::default(), |record| -> Result<(), ApplyError> {
         state.apply(&record)

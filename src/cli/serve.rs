@@ -114,12 +114,7 @@ pub(super) fn start(
     access_token: Option<AccessToken>,
 ) -> anyhow::Result<Service> {
     let root = args.data_dir()?;
-    {
-        let _context = runtime.enter();
-        // A write beyond the limit on file sizes is then an error like any other, instead of the
-        // end of the process. The handler stays although nobody listens.
-        drop(signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?);
-    }
+    survive_file_limits(runtime)?;
     let dir = Arc::new(DataDir::lock(&root).map_err(|wrong| dir_failed(&root, wrong))?);
     let past = settings::past(args, &dir);
     // Reads while the databases are opened.
@@ -185,6 +180,26 @@ pub(super) fn start(
         signals,
         _scratch: scratch,
     })
+}
+
+/// A write beyond the limit on file sizes is then an error like any other, instead of the end of the
+/// process. The handler stays although nobody listens.
+fn survive_file_limits(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
+    let _context = runtime.enter();
+    let exceeded = SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32);
+    signal(exceeded).map(drop)
+}
+
+/// Takes a data directory that must be there, and opens its chunk store, for a command that works
+/// without a service.
+pub(super) fn offline(root: &Path) -> anyhow::Result<(Arc<DataDir>, chunks::Store)> {
+    if !root.join("log").is_dir() {
+        let why = anyhow!("{} is no data directory: it has no log", root.display());
+        return Err(Coded::error(Code::Usage, why));
+    }
+    let dir = DataDir::lock(root).map_err(|wrong| dir_failed(root, wrong))?;
+    let store = open_store(&dir, &ServeArgs::default())?;
+    Ok((Arc::new(dir), store))
 }
 
 /// Opens the chunk store, on a full disk with the space that was set aside for that.

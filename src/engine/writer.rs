@@ -156,7 +156,7 @@ impl Writer {
         if let Ok(work) = self.queue.try_recv() {
             return Some(work);
         }
-        let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
+        let slots = self.slots();
         let goes_on = self.occupied.len() > slots && self.ahead.of(slots) > 0;
         if !goes_on || !round.replies.is_empty() {
             return None;
@@ -276,9 +276,13 @@ impl Writer {
         !matches!(*status, Status::Poisoned(_))
     }
 
+    fn slots(&self) -> usize {
+        self.runner.as_ref().map_or(0, |runner| runner.slots())
+    }
+
     /// How many attempts the runner can be given now.
     fn free_slots(&self) -> usize {
-        let slots = self.runner.as_ref().map_or(0, |runner| runner.slots());
+        let slots = self.slots();
         (slots + self.ahead.of(slots)).saturating_sub(self.occupied.len())
     }
 

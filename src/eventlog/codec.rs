@@ -126,7 +126,7 @@ pub fn decode(lsn: Lsn, value: &[u8]) -> Result<(Record, Chain), DecodeError> {
     let (after, body) = rest.split_first_chunk().ok_or(DecodeError::Short(value.len()))?;
     let Body { at, prev, cause, event } = match borrowing(body) {
         Some(parsed) => parsed,
-        None => copying(body, HEADER_BYTES)?,
+        None => copying(body)?,
     };
     Ok((Record { lsn, at, prev, cause, event }, Chain(*after)))
 }
@@ -149,14 +149,14 @@ fn is_end(error: rmp_serde::decode::Error) -> bool {
     )
 }
 
-/// The same with the place and the reason when it is wrong. `before` bytes of the value precede it.
-fn copying(mut body: &[u8], before: usize) -> Result<Body, DecodeError> {
+/// The same with the place, in the value, and the reason when it is wrong.
+fn copying(mut body: &[u8]) -> Result<Body, DecodeError> {
     let bytes = body.len();
     let mut deserializer = rmp_serde::Deserializer::new(&mut body);
     deserializer.set_max_depth(DEPTH_MAX);
     match Body::deserialize(&mut deserializer) {
         Err(source) => {
-            let offset = before + bytes.saturating_sub(body.len());
+            let offset = HEADER_BYTES + bytes.saturating_sub(body.len());
             Err(DecodeError::Body { offset, source })
         }
         Ok(_) if !body.is_empty() => Err(DecodeError::Trailing(body.len())),

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::codec::Chain;
 use self::compact::Base;
 use crate::domain::{Lsn, Record};
 
@@ -104,6 +105,12 @@ pub trait LogReader: Send + Sync {
     /// The same as they are stored, for who passes them on or reads only some: [`codec::decode`]
     /// makes a record of a value.
     fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_>;
+
+    /// The chain hash of the record at `lsn`, if there is one.
+    fn chain(&self, lsn: Lsn) -> Result<Option<Chain>, Error> {
+        let value = self.scan_values(lsn, lsn).next().transpose()?;
+        Ok(value.filter(|(found, _)| *found == lsn).map(|(_, value)| Chain::of(lsn, &value)))
+    }
 
     /// The oldest record that was not folded into a base state, or the next LSN to come when there is
     /// none.

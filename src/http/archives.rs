@@ -1,11 +1,10 @@
 //! Archives on their way out: a recording as one file.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use warp::http::header::CONTENT_DISPOSITION;
 use warp::http::{HeaderValue, Method, StatusCode};
@@ -15,9 +14,10 @@ use super::App;
 use super::error::Error;
 use super::links::Link;
 use super::negotiate::Media;
+use super::outgoing::{self, Outlet};
 use super::request::{Query, Request};
 use super::respond;
-use super::{recordings, store, upload};
+use super::{recordings, store};
 use crate::domain::{Event, Lsn, Rejection};
 use crate::engine;
 use crate::eventlog::LogReader;
@@ -30,10 +30,6 @@ use crate::views::{RecordingRow, RecordingState};
 const EXPORTS_MAX: usize = 2;
 /// Archives that are received at once: each takes room on the disk.
 const RECEIVED_MAX: usize = 4;
-/// An archive goes out in pieces of this size.
-const PIECE_BYTES: usize = 256 << 10;
-/// Pieces that wait for the client.
-const PIECES_WAITING: usize = 1;
 /// Whoever waits for jobs to end looks no more often.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Longest name of a recording within a file's name, in bytes.
@@ -65,21 +61,8 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
     let mut response = if request.head.method == Method::HEAD {
         respond::bytes(StatusCode::OK, media, Bytes::new())
     } else {
-        let turn = upload::place(&app, &app.carrying.exports, 1).await?;
-        let share = app.answers.stream(&app).await?;
-        let (client, mut pieces) = mpsc::channel(PIECES_WAITING);
         let source = Source { log: app.log()?.clone(), app: app.clone(), row };
-        tokio::task::spawn_blocking(move || {
-            write(&source, &client);
-            drop(turn);
-        });
-        // What fails at once is told by a status.
-        let first = match pieces.recv().await {
-            Some(Ok(first)) => first,
-            Some(Err(error)) => return Err(Error::Internal(respond::sentence(&error))),
-            None => return Err(Error::Internal("no archive was written".into())),
-        };
-        respond::stream_from(Some(first), media, None, pieces, Some(share))
+        outgoing::stream(&app, media, "archive", move |out| source.write(out)).await?
     };
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
@@ -181,55 +164,6 @@ impl Source {
         }
         let range = Range::of(row, app.engine.durable());
         export::live(&**log, &app.chunks, range, &app.engine, out).map(drop)
-    }
-}
-
-/// Writes an archive to a client, as fast as it takes it.
-fn write(source: &Source, client: &mpsc::Sender<Result<Bytes, io::Error>>) {
-    let mut out = Outlet::new(client.clone());
-    // At its end it is flushed.
-    let Err(failed) = source.write(&mut out) else { return };
-    if client.is_closed() {
-        return;
-    }
-    tracing::error!(error = respond::sentence(&failed), "cannot write an archive");
-    let failed = io::Error::other(failed);
-    // The status is out; breaking off is all that is left to tell.
-    drop(client.blocking_send(Err(failed)));
-}
-
-/// Gathers pieces for a client. Waits while it has not taken those before.
-pub(super) struct Outlet {
-    client: mpsc::Sender<Result<Bytes, io::Error>>,
-    piece: Vec<u8>,
-}
-
-impl Outlet {
-    pub(super) fn new(client: mpsc::Sender<Result<Bytes, io::Error>>) -> Self {
-        Self { client, piece: Vec::with_capacity(PIECE_BYTES) }
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-        let sent = self.client.blocking_send(Ok(piece.into()));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Outlet {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PIECE_BYTES.saturating_sub(self.piece.len());
-        let taken = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        self.piece.extend_from_slice(taken);
-        let count = taken.len();
-        if self.piece.len() >= PIECE_BYTES {
-            self.send()?;
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() { Ok(()) } else { self.send() }
     }
 }
 

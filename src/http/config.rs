@@ -106,7 +106,7 @@ impl Default for HttpConfig {
         Self {
             limits: Limits::default(),
             buffered_bytes_max: 48 << 20,
-            upload_bytes_max: 64 << 20,
+            upload_bytes_max: 48 << 20,
             upload_wait: Duration::from_secs(30),
             answer_bytes_max: 16 << 20,
             head_bytes_max: 8 << 20,

@@ -29,6 +29,7 @@ mod links;
 mod log;
 mod moment;
 mod negotiate;
+mod outgoing;
 mod patience;
 mod payload;
 mod queues;

@@ -195,7 +195,9 @@ fn select(range: Range, batches: Receiver<Batch>) -> Result<(Selector, ChunkSet)
             Batch::Values(values) => decode(values, &mut chunks)?,
             Batch::Records(records) => records,
         };
-        records.iter().for_each(|record| selector.within(record));
+        for record in &records {
+            selector.within(record);
+        }
     }
     Ok((selector, chunks))
 }

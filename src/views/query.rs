@@ -247,9 +247,8 @@ impl Views {
     }
 
     /// The first execution in the order of `host`, or the first among those due at `now` (all when the
-    /// clock was set back) when it
-    /// comes before that one, and whose turn it is. One that was pulled back from `avoided` is left
-    /// out.
+    /// clock was set back) when it comes before that one, and whose turn it is. One that was pulled
+    /// back from `avoided` is left out.
     pub fn first_to_run(
         &self,
         host: &Host,

@@ -220,7 +220,7 @@ fn every_flipped_bit_is_found_with_its_place() {
 
 /// How often a backup and a restore are killed.
 fn kills() -> u64 {
-    std::env::var("LEDGERUN_BACKUP_KILLS").map_or(6, |kills| kills.parse().unwrap())
+    ledgerun::config::variable("LEDGERUN_BACKUP_KILLS").map_or(6, |kills| kills.parse().unwrap())
 }
 
 /// Runs a command and kills it after a while, unless it was faster.

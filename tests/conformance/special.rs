@@ -180,7 +180,8 @@ fn stopping(client: &Client<'_>, world: &World) {
         if row.path.starts_with("/health") {
             client.call("GET", &row.path).send().expect(503);
         } else if row.changes() {
-            carrying(client, row, world.eager(row)).send().refused(503, "stopping");
+            let accept = if row.gives.is_plain() { "*/*" } else { client.mode.media() };
+            carrying(client, row, world.eager(row)).accept(accept).send().refused(503, "stopping");
         } else if row.method == "GET" && !row.statuses.contains(&503) {
             client.call("GET", &world.target(row)).accept("*/*").send().expect(200);
         }

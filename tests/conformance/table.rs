@@ -125,7 +125,7 @@ const WITHOUT_QUEUES: &[Line] = {
         ("GET", "/compute/log", Nothing, Lines, "200 400", "from limit wait"),
         ("POST", "/compute/log/compact", Nothing, Lines, "200 400 503 507", "before keep"),
         ("POST", "/compute/log/verify", Nothing, Lines, "200", ""),
-        ("POST", "/compute/backup", Known, Gives::Stream, "200 503", "after"),
+        ("POST", "/compute/backup", Known, Gives::Stream, "200 400", "after"),
     ]
 };
 

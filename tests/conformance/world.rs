@@ -196,9 +196,9 @@ impl World {
             ("POST", "/compute/log/compact") => {
                 Request { target: "/compute/log/compact?before=1".into(), ..request(200, none) }
             }
-            ("GET", _) | ("POST", "/compute/log/verify") | ("DELETE", "/compute/replays/{id}") => {
-                request(200, none)
-            }
+            ("GET", _)
+            | ("POST", "/compute/log/verify" | "/compute/backup")
+            | ("DELETE", "/compute/replays/{id}") => request(200, none),
             other => panic!("how to ask {other:?} without a change?"),
         };
         Request { body: request.body, ..request }

@@ -1,7 +1,6 @@
 //! `log verify`: whether the log and what it refers to are as they must be.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bytesize::ByteSize;
@@ -14,8 +13,7 @@ use super::super::exit::{Code, Coded};
 use super::super::{Global, output, progress, serve};
 use super::rerun;
 use crate::client::Client;
-use crate::config::ServeArgs;
-use crate::eventlog::{DataDir, Error, EventLog as _, OpenOptions, SledLog};
+use crate::eventlog::{Error, EventLog as _, OpenOptions, SledLog};
 use crate::replay::verify::{self, Progress};
 
 #[derive(Args, Debug)]
@@ -115,13 +113,7 @@ pub(in super::super) async fn online(global: &Global, client: &Client) -> anyhow
 }
 
 fn offline(global: &Global, root: &Path) -> anyhow::Result<Value> {
-    if !root.join("log").is_dir() {
-        let why = anyhow!("{} is no data directory: it has no log", root.display());
-        return Err(Coded::error(Code::Usage, why));
-    }
-    let dir = DataDir::lock(root).map_err(|wrong| serve::dir_failed(root, wrong))?;
-    let dir = Arc::new(dir);
-    let store = serve::open_store(&dir, &ServeArgs::default())?;
+    let (dir, store) = serve::offline(root)?;
     // The fold that opening does is left to the verification, which does two.
     let log = SledLog::open(&dir, OpenOptions::default(), |_| Ok::<_, Error>(()));
     let log = log.map_err(serve::log_failed)?;

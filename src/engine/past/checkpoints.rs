@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::file::{self, Head, Unusable};
 use super::lock;
 use crate::domain::Lsn;
-use crate::eventlog::codec::Chain;
-use crate::eventlog::{self, LogReader};
+use crate::eventlog::LogReader;
 use crate::views::Published;
 
 /// How a file begins that is being written.
@@ -112,7 +111,7 @@ impl Checkpoints {
     pub(super) fn write(&self, state: &Published, go_on: &dyn Fn() -> bool) {
         let Some(dir) = &self.dir else { return };
         let lsn = state.lsn();
-        let chain = match chain(&*self.log, lsn) {
+        let chain = match self.log.chain(lsn) {
             Ok(Some(chain)) => chain,
             Ok(None) => return,
             Err(error) => {
@@ -229,15 +228,9 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<Name>> {
     Ok(names)
 }
 
-/// The chain hash of a record, if there is one.
-fn chain(log: &dyn LogReader, lsn: Lsn) -> Result<Option<Chain>, eventlog::Error> {
-    let value = log.scan_values(lsn, lsn).next().transpose()?;
-    Ok(value.filter(|(found, _)| *found == lsn).map(|(_, value)| Chain::of(lsn, &value)))
-}
-
 /// Fails unless a file is what its name says, and of this log.
 pub(super) fn is_of(head: Head, name: Lsn, log: &dyn LogReader) -> Result<Head, Unusable> {
-    let chain = chain(log, head.lsn).map_err(io::Error::other)?;
+    let chain = log.chain(head.lsn).map_err(io::Error::other)?;
     if head.lsn == name && chain == Some(head.chain) { Ok(head) } else { Err(Unusable::OtherLog) }
 }
 

@@ -1,9 +1,8 @@
 //! Looking at checkpoints without using or deleting any.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoints::{NEW, SUFFIX, is_of};
+use super::checkpoints::{Name, is_of, names};
 use super::file;
 use crate::domain::{Lsn, sentence};
 use crate::eventlog::LogReader;
@@ -29,25 +28,19 @@ pub enum FoundState {
 /// Reads every checkpoint in `dir` in full. Without a log nobody can tell of which log they are, so
 /// only that they are whole is told.
 pub fn inspect(dir: &Path, log: Option<&dyn LogReader>) -> Vec<Found> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<Found> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let path = entry.path();
-            if name.starts_with(NEW) {
-                return Some(Found { path, state: FoundState::Unfinished });
-            }
-            let lsn: Lsn = name.strip_suffix(SUFFIX)?.parse().ok()?;
+    let look = |name| match name {
+        Name::Unfinished(path) => Found { path, state: FoundState::Unfinished },
+        Name::Of(lsn, path) => {
             let head = file::load(&path).map(|(head, _)| head);
             let head = head.and_then(|head| log.map_or(Ok(head), |log| is_of(head, lsn, log)));
             let state = match head {
                 Ok(head) => FoundState::Sound(head.lsn),
                 Err(unusable) => FoundState::Unusable(sentence(&unusable)),
             };
-            Some(Found { path, state })
-        })
-        .collect();
+            Found { path, state }
+        }
+    };
+    let mut found: Vec<Found> = names(dir).unwrap_or_default().into_iter().map(look).collect();
     found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     found
 }

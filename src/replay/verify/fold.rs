@@ -45,7 +45,6 @@ pub(super) fn first(
             let error = format!("records {next} to {} are not there", lsn.0.saturating_sub(1));
             report.add(Problem { kind: "gap", lsn: Some(next), chunk: None, error });
             chain = None;
-            state = None;
         }
         next = lsn.next();
         report.records += 1;

@@ -10,6 +10,7 @@ mod manifest;
 mod parts;
 mod restore;
 mod send;
+mod taking;
 #[cfg(test)]
 mod tests;
 

@@ -106,7 +106,6 @@ pub fn send(
         bytes: wanted.iter().map(length).sum(),
     };
     drop(state);
-    let sent = |source| Error::io("write", std::path::Path::new("the backup"), source);
     let mut out = Writer::new(out).map_err(sent)?;
     let text = serde_json::to_vec(&head).map_err(|error| sent(io::Error::other(error)))?;
     out.block(Kind::Head, &text).map_err(sent)?;
@@ -126,21 +125,24 @@ pub fn send(
     out.finish().map_err(sent).map(drop)
 }
 
+/// The stream could not be written.
+fn sent(source: io::Error) -> Error {
+    Error::io("write", std::path::Path::new("the backup"), source)
+}
+
 pub(super) fn hex_of(chain: Chain) -> String {
     hex::encode(chain.0)
 }
 
-/// The chain hash of a record, if it is there.
+/// The chain hash of a record, if it is there; before the first it is the one that all begin with.
 fn chain(log: &dyn LogReader, lsn: Lsn) -> Result<Option<Chain>, Error> {
     if lsn == Lsn::ZERO {
         return Ok(Some(Chain::START));
     }
-    let value = log.scan_values(lsn, lsn).next().transpose()?;
-    Ok(value.filter(|(found, _)| *found == lsn).map(|(_, value)| Chain::of(lsn, &value)))
+    Ok(log.chain(lsn)?)
 }
 
 fn send_log(log: &dyn LogReader, head: &Head, out: &mut Writer<impl Write>) -> Result<(), Error> {
-    let sent = |source| Error::io("write", std::path::Path::new("the backup"), source);
     if head.after_chain.is_none() {
         // Whoever asked has another history, and will say so.
         return Ok(());
@@ -181,8 +183,7 @@ fn send_chunk(
             Err(other) => return Err(other.into()),
         };
         let piece = Piece { id, total, offset, bytes: buffer.get(..count).unwrap_or_default() };
-        out.block(Kind::Piece, &piece.to_block())
-            .map_err(|source| Error::io("write", std::path::Path::new("the backup"), source))?;
+        out.block(Kind::Piece, &piece.to_block()).map_err(sent)?;
         offset += count as u64;
         if piece.is_last() {
             return Ok(Ok(()));
