@@ -43,7 +43,7 @@ pub(super) fn millis(span: Span) -> Millis {
 }
 
 /// The rules' numbers.
-pub(super) fn policy(args: &ServeArgs) -> Policy {
+fn policy(args: &ServeArgs) -> Policy {
     let standard = Policy::default();
     Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
@@ -60,8 +60,13 @@ pub(super) fn policy(args: &ServeArgs) -> Policy {
     }
 }
 
+/// What the engine is told.
+pub(super) fn options(args: &ServeArgs) -> Options {
+    Options { policy: policy(args), keeping: keeping(args), compacting: compacting(args) }
+}
+
 /// What is kept, and for how long.
-pub(super) fn keeping(args: &ServeArgs) -> Keeping {
+fn keeping(args: &ServeArgs) -> Keeping {
     let results = args.result_retention.unwrap_or_default();
     Keeping {
         results_max: results.count,
@@ -76,7 +81,7 @@ pub(super) fn keeping(args: &ServeArgs) -> Keeping {
 }
 
 /// How much of the log stays.
-pub(super) fn compacting(args: &ServeArgs) -> Compacting {
+fn compacting(args: &ServeArgs) -> Compacting {
     Compacting {
         keep: args.log_keep.map(|time| time.0),
         keep_records: args.log_keep_records,

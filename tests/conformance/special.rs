@@ -15,7 +15,7 @@ use crate::bodies::{Temper, VALUE, action};
 use crate::client::{Client, OCTETS, PKG};
 use crate::probes::carrying;
 use crate::service::{Service, Starting};
-use crate::table::{ROWS, Takes, Who};
+use crate::table::{Gives, ROWS, Takes, Who};
 use crate::visits::{Half, Mode, Visits};
 use crate::world::{World, new_chunk, until};
 
@@ -33,7 +33,7 @@ pub(crate) fn all(visits: &Visits, data: &Path, world: &World, half: Half) {
     let alone = Service::start(alone.path(), SETTINGS);
     for client in clients(alone.url()) {
         // Nobody else reads its log.
-        client.call("POST", "/compute/log/compact").send().expect(200);
+        client.call("POST", "/compute/log/compact").accept("*/*").send().expect(200);
     }
     alone.kill();
     let guarded = with_token(data);
@@ -86,7 +86,8 @@ fn no_room(client: &Client<'_>, world: &World) {
             while !full() {
                 assert!(begun.elapsed().as_secs() < 20, "never full");
             }
-            let refused = carrying(client, row, request).send();
+            let call = carrying(client, row, request);
+            let refused = if row.gives == Gives::Lines { call.accept("*/*") } else { call }.send();
             refused.refused(507, "insufficient_storage");
         } else if row.method == "GET" && row.takes == Takes::Nothing {
             client.call("GET", &request.target).accept("*/*").send().expect(200);

@@ -20,7 +20,7 @@ use ledgerun::views::{Published, RecordingState};
 use proptest::sample::Index;
 
 use crate::past::{answers, states};
-use crate::{histories, run};
+use crate::{few_histories, run};
 
 /// Nothing falls due by itself.
 struct Still(Timestamp);
@@ -123,6 +123,7 @@ impl Before {
         assert_eq!(answers(&base), answers(&self.states[index - 1]));
         crate::check::conservation(&base);
         let past = Past::open(PastOptions::default(), Arc::clone(log));
+        let mut read = BTreeSet::new();
         for (at, state) in self.states.iter().enumerate() {
             let lsn = Lsn(at as u64);
             if lsn.next() < first {
@@ -134,6 +135,9 @@ impl Before {
                 assert_eq!(answers(&past.at(lsn, newest).unwrap()), answers(state), "at {at}");
             }
             for lsn in asked_for(state, &self.all) {
+                if !read.insert(lsn) {
+                    continue;
+                }
                 let expected = &self.all[usize::try_from(lsn.0).unwrap() - 1];
                 let found = log.get(lsn).unwrap();
                 assert_eq!(found.as_ref(), Some(expected), "record {lsn}, asked for at {at}");
@@ -165,7 +169,7 @@ fn limit(state: &Published) -> Option<(Lsn, Holder)> {
 
 #[test]
 fn a_compacted_log_gives_every_answer_that_may_still_be_asked() {
-    histories(24, |steps, index: Index| {
+    few_histories(20, |steps, index: Index| {
         let history = run(steps).log;
         if history.is_empty() {
             return;

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::guard::Guarded;
-use super::open::Database;
+use super::open::{Database, read_failed};
 use super::{decoded, framed, records};
 use crate::domain::{Lsn, Record};
 use crate::eventlog::compact::{Base, BaseError, kept};
@@ -182,6 +182,11 @@ impl Generation {
         Error::storage("read", &self.path, error)
     }
 
+    /// The same of what is only read to be checked: what the engine can't read is damaged.
+    fn unreadable(&self, error: ::sled::Error) -> Error {
+        read_failed(&self.path, error)
+    }
+
     fn broken(&self, source: BaseError) -> Error {
         Error::damaged(&self.path, Damage::Base { source })
     }
@@ -191,7 +196,7 @@ impl Generation {
         let mut hasher = blake3::Hasher::new();
         let mut found = 0;
         for piece in &self.database.base {
-            let (_, piece) = piece.map_err(|error| self.failed(error))?;
+            let (_, piece) = piece.map_err(|error| self.unreadable(error))?;
             hasher.update(&piece);
             found += piece.len() as u64;
         }
@@ -206,7 +211,7 @@ impl Generation {
     fn check_kept(&self, base: &Base) -> Result<(), Error> {
         let mut sum = kept::Sum::default();
         for pack in &self.database.kept {
-            let (key, pack) = pack.map_err(|error| self.failed(error))?;
+            let (key, pack) = pack.map_err(|error| self.unreadable(error))?;
             let pack = Bytes::copy_from_slice(&pack);
             sum.add(self.key(&key)?, &pack).map_err(|error| self.broken(error))?;
         }
