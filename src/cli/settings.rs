@@ -8,7 +8,7 @@ use super::exit::{Code, Coded};
 use crate::config::{self, ServeArgs, Span};
 use crate::decide::Policy;
 use crate::domain::Millis;
-use crate::engine::{Compacting, Keeping, PastOptions};
+use crate::engine::{Compacting, Keeping, Options, PastOptions};
 use crate::eventlog::DataDir;
 use crate::http::{AccessToken, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner as _;

@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::ahead::Ahead;
-use super::committer::{Committer, Failed, Round};
+use super::committer::{Committer, Failed};
 use super::compactor::{Compactor, Turn};
 use super::dispatch::Dispatcher;
 use super::expiry::Expiry;
 use super::handle::{Handle, Shared, Status, Work};
 use super::keeper::Keeper;
 use super::past::{Follower, Past, PastOptions};
+use super::rounds::{Undurable, rounds};
 use super::writer::Writer;
 use super::{COMMAND_QUEUE_LEN_MAX, Options};
 use crate::chunks;
@@ -112,8 +113,7 @@ impl Boot {
             parts.runner.clone(),
             handle.clone(),
         );
-        // Without room: a round is handed over when the one before is durable, and decided meanwhile.
-        let (rounds, decided) = sync_channel(0);
+        let (rounds, decided) = rounds();
         let committer = Committer { log: parts.log, shared: Arc::clone(&shared), effects };
         let committer = start_committer(committer, decided, handle.clone())?;
         let opened = shared.register.open(Arc::clone(&parts.clock));
@@ -189,7 +189,7 @@ fn start_writer(
 /// for work that nobody can send any more.
 fn start_committer(
     committer: Committer,
-    rounds: Receiver<Round>,
+    rounds: Undurable,
     handle: Handle,
 ) -> Result<JoinHandle<Result<(), Failed>>, Stopped> {
     thread::Builder::new()

@@ -4,14 +4,15 @@
 //! Rounds come in the order they were decided, and at most one waits.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::compactor::Adoption;
 use super::handle::{BatchReply, Shared};
-use super::{Accepted, Error};
+use super::rounds::{Next, Undurable};
+use super::{Accepted, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Error};
 use crate::clock::monotonic;
 use crate::domain::{Lsn, Record, Rejection};
 use crate::effects::{Effect, effects_of};
@@ -36,6 +37,26 @@ pub(super) struct Round {
     pub(super) tables: Option<Tables>,
     /// A rewritten log to take for the log, after `records`.
     pub(super) adoption: Option<Box<Adoption>>,
+}
+
+impl Round {
+    /// Whether `next` may be written together with this one.
+    pub(super) const fn takes(&self, next: &Self) -> bool {
+        // Tables are those after the last record of their round, and so is a log to take.
+        self.tables.is_none()
+            && self.adoption.is_none()
+            && self.records.len() + next.records.len() <= COMMIT_EVENTS_MAX
+            && self.bytes + next.bytes <= COMMIT_BYTES_MAX
+    }
+
+    /// Adds what was decided next.
+    pub(super) fn absorb(&mut self, next: Self) {
+        self.records.extend(next.records);
+        self.bytes += next.bytes;
+        self.replies.extend(next.replies);
+        self.tables = next.tables;
+        self.adoption = next.adoption;
+    }
 }
 
 /// Somebody who waits for a round.
@@ -69,19 +90,19 @@ pub(super) struct Committer {
 impl Committer {
     /// Runs until the writer is gone or the log fails. After a failure everybody who waits learns
     /// that the outcome is unknown, and nothing is served any more.
-    pub(super) fn run(mut self, rounds: &Receiver<Round>) -> Result<(), Failed> {
+    pub(super) fn run(mut self, rounds: &Undurable) -> Result<(), Failed> {
         let mut marked = monotonic();
         let mut dirty = false;
         loop {
             let patience = if dirty { MARK_EVERY } else { Duration::from_hours(1) };
-            let open = match rounds.recv_timeout(patience) {
-                Ok(round) => {
+            let open = match rounds.next(patience) {
+                Next::Round(round) => {
                     dirty |= !round.records.is_empty();
                     self.commit(round)?;
                     true
                 }
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => false,
+                Next::Nothing => true,
+                Next::Closed => false,
             };
             if dirty && (!open || marked.elapsed() >= MARK_EVERY) {
                 self.mark(&mut marked)?;

@@ -21,6 +21,7 @@ mod expiry;
 mod handle;
 pub(crate) mod keeper;
 mod past;
+mod rounds;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::ahead::Ahead;
 use super::committer::{Failed, Reply, Round};
 use super::expiry::Expiry;
 use super::handle::{Shared, Status, Work};
+use super::rounds::Decided;
 use super::{
     Accepted, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Options,
 };
@@ -34,8 +35,8 @@ pub(super) struct Writer {
     pub(super) options: Options,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Receiver<Work>,
-    /// To the committer, which takes one while it writes another.
-    pub(super) rounds: SyncSender<Round>,
+    /// To the committer.
+    pub(super) rounds: Decided,
     pub(super) runner: Option<Arc<dyn Runner>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -305,8 +306,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Passes the round on to be made durable. Waits while the one before the last is being written,
-    /// so that staging is never more than two rounds ahead.
+    /// Passes the round on to be made durable. Waits while a full one waits, so that staging is never
+    /// more than two rounds ahead.
     fn commit(&mut self, mut round: Round) -> Result<(), Failed> {
         let asked = !round.replies.is_empty() || round.adoption.is_some();
         if round.records.is_empty() && !asked && self.is_sound() {

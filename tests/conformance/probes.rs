@@ -171,7 +171,8 @@ fn nothing_to_fold(client: &Client<'_>, row: &Row) {
     }
     for wrong in ["before=x", "before=-1", "keep=", "keep=-1", "keep=1e300"] {
         let target = format!("{}?{wrong}", row.path);
-        let refused = client.call(row.method, &target).accept("*/*").send().refused(400, "bad_parameter");
+        let refused =
+            client.call(row.method, &target).accept("*/*").send().refused(400, "bad_parameter");
         let name = wrong.split('=').next().unwrap();
         assert!(refused["error"].as_str().unwrap().contains(name), "{refused}");
     }

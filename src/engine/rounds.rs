@@ -1,0 +1,221 @@
+//! The way of rounds from the writer to the committer.
+//!
+//! There is place for one. While the committer writes the round before, what is decided joins the one
+//! that waits, so that as much as possible is written at once: each write waits for the disk, however
+//! much it writes.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::committer::Round;
+use crate::clock::monotonic;
+
+/// How long the writer lets commands gather at once while a round waits. Short beside a write to the
+/// disk, long beside the change from one thread to another.
+const GATHER: Duration = Duration::from_micros(200);
+
+/// A way with both of its ends.
+pub(super) fn rounds() -> (Decided, Undurable) {
+    let way = Arc::new(Way::default());
+    (Decided(Arc::clone(&way)), Undurable(way))
+}
+
+/// The writer's end. The committer ends when this is dropped, after the last round.
+pub(super) struct Decided(Arc<Way>);
+
+/// The committer's end.
+pub(super) struct Undurable(Arc<Way>);
+
+/// The other end is gone.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+/// What the committer finds.
+pub(super) enum Next {
+    Round(Round),
+    /// Nothing came in time.
+    Nothing,
+    Closed,
+}
+
+#[derive(Default)]
+struct Way {
+    place: Mutex<Place>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct Place {
+    round: Option<Round>,
+    /// The committer waits for a round.
+    idle: bool,
+    closed: bool,
+}
+
+impl Way {
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.place().closed = true;
+        self.filled.notify_all();
+        self.emptied.notify_all();
+    }
+}
+
+impl Decided {
+    /// Passes a round on, alone or as part of the one that waits. Returns when the committer has taken
+    /// it or a moment is over in which more could have come for it.
+    pub(super) fn send(&self, round: Round) -> Result<(), Closed> {
+        let way = &*self.0;
+        let mut place = way.place();
+        loop {
+            if place.closed {
+                return Err(Closed);
+            }
+            match &mut place.round {
+                Some(waiting) if !waiting.takes(&round) => {
+                    place = way.emptied.wait(place).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(waiting) => {
+                    waiting.absorb(round);
+                    break;
+                }
+                None => {
+                    place.round = Some(round);
+                    if place.idle {
+                        place.idle = false;
+                        drop(place);
+                        way.filled.notify_one();
+                        return Ok(());
+                    }
+                    break;
+                }
+            }
+        }
+        // The mutex is what a panic of the committer would poison, and `closed` tells that as well.
+        drop(way.emptied.wait_timeout_while(place, GATHER, |place| place.is_waiting()));
+        Ok(())
+    }
+}
+
+impl Place {
+    fn is_waiting(&self) -> bool {
+        self.round.is_some() && !self.closed
+    }
+}
+
+impl Undurable {
+    /// The next round, if one comes within `patience`.
+    pub(super) fn next(&self, patience: Duration) -> Next {
+        let way = &*self.0;
+        let until = monotonic().checked_add(patience);
+        let left = |until: Option<Instant>| {
+            until.map_or(patience, |until| until.saturating_duration_since(monotonic()))
+        };
+        let mut place = way.place();
+        loop {
+            if let Some(round) = place.round.take() {
+                place.idle = false;
+                drop(place);
+                way.emptied.notify_one();
+                return Next::Round(round);
+            }
+            if place.closed {
+                return Next::Closed;
+            }
+            let left = left(until);
+            if left.is_zero() {
+                place.idle = false;
+                return Next::Nothing;
+            }
+            place.idle = true;
+            let woken = way.filled.wait_timeout(place, left);
+            place = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Decided {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Drop for Undurable {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::engine::COMMIT_BYTES_MAX;
+
+    /// A round that can be told from others by its size.
+    fn round(bytes: usize) -> Round {
+        Round { bytes, ..Round::default() }
+    }
+
+    fn taken(end: &Undurable) -> usize {
+        match end.next(Duration::from_mins(1)) {
+            Next::Round(round) => round.bytes,
+            Next::Nothing => panic!("nothing came"),
+            Next::Closed => panic!("closed"),
+        }
+    }
+
+    #[test]
+    fn what_is_decided_while_a_round_waits_joins_it() {
+        let (decided, end) = rounds();
+        decided.send(round(1)).unwrap();
+        decided.send(round(20)).unwrap();
+        decided.send(round(300)).unwrap();
+        assert_eq!(taken(&end), 321);
+        assert!(matches!(end.next(Duration::ZERO), Next::Nothing));
+        decided.send(round(4)).unwrap();
+        assert_eq!(taken(&end), 4);
+    }
+
+    #[test]
+    fn a_round_that_is_full_is_waited_for_and_order_is_kept() {
+        let (decided, end) = rounds();
+        decided.send(round(COMMIT_BYTES_MAX)).unwrap();
+        let sender = thread::spawn(move || {
+            decided.send(round(1)).unwrap();
+            decided.send(round(COMMIT_BYTES_MAX - 1)).unwrap();
+            decided.send(round(2)).unwrap();
+        });
+        let mut came = vec![taken(&end)];
+        while came.iter().sum::<usize>() < 2 * COMMIT_BYTES_MAX + 2 {
+            came.push(taken(&end));
+        }
+        sender.join().unwrap();
+        assert_eq!(came[0], COMMIT_BYTES_MAX);
+        assert!(came.iter().all(|bytes| *bytes <= COMMIT_BYTES_MAX), "{came:?}");
+        assert!(matches!(end.next(Duration::from_mins(1)), Next::Closed));
+    }
+
+    #[test]
+    fn the_last_round_comes_before_the_end() {
+        let (decided, end) = rounds();
+        decided.send(round(1)).unwrap();
+        drop(decided);
+        assert_eq!(taken(&end), 1);
+        assert!(matches!(end.next(Duration::from_mins(1)), Next::Closed));
+    }
+
+    #[test]
+    fn a_writer_that_waits_learns_that_the_committer_is_gone() {
+        let (decided, end) = rounds();
+        decided.send(round(COMMIT_BYTES_MAX)).unwrap();
+        let sender = thread::spawn(move || decided.send(round(1)).is_err());
+        drop(end);
+        assert!(sender.join().unwrap());
+    }
+}
