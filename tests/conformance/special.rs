@@ -30,10 +30,21 @@ pub(crate) fn all(visits: &Visits, data: &Path, world: &World, half: Half) {
     }
     full.kill();
     let alone = tempfile::tempdir().unwrap();
+    let in_the_way = alone.path().join("log.next");
     let alone = Service::start(alone.path(), SETTINGS);
     for client in clients(alone.url()) {
-        // Nobody else reads its log.
-        client.call("POST", "/compute/log/compact").accept("*/*").send().expect(200);
+        // Something to fold; and nobody else reads its log.
+        for _ in 0..2 {
+            client.call("POST", "/compute/queues").send().expect(200);
+        }
+        let compact = |query: &str| {
+            let path = format!("/compute/log/compact{query}");
+            client.call("POST", &path).accept("*/*").send()
+        };
+        std::fs::write(&in_the_way, "").unwrap();
+        compact("").refused(500, "not_compacted");
+        std::fs::remove_file(&in_the_way).unwrap();
+        compact("").expect(200);
     }
     alone.kill();
     let guarded = with_token(data);

@@ -59,7 +59,6 @@ fn run(steps: &[Step]) -> Bench {
 }
 
 /// Puts `law` to at least so many histories.
-#[expect(clippy::print_stdout, reason = "whoever sees it fail can repeat the run")]
 fn histories(cases: u32, law: impl Fn(&[Step], Index)) {
     these_histories(cases.max(ProptestConfig::default().cases), law);
 }
@@ -70,6 +69,7 @@ fn few_histories(cases: u32, law: impl Fn(&[Step], Index)) {
     these_histories(cases.max(asked.unwrap_or(0)), law);
 }
 
+#[expect(clippy::print_stdout, reason = "whoever sees it fail can repeat the run")]
 fn these_histories(cases: u32, law: impl Fn(&[Step], Index)) {
     let given = ProptestConfig::default();
     let seed = match given.rng_seed {

@@ -143,10 +143,10 @@ impl Writing<'_, '_> {
         let mut kept = state.views.kept();
         self.follow(&state, &mut kept)?;
         self.make_room(&kept)?;
-        self.tell(CompactPhase::State, 0, 1);
         let missing = || eventlog::Error::NotRewritable;
         let value = self.old.value(end)?.ok_or_else(missing)?;
         let mut next = Rewrite::begin(&self.turn.dir, end, Chain::of(end, &value))?;
+        self.tell(CompactPhase::State, 0, 1);
         base::write(&state, next.body()).map_err(CompactError::Write)?;
         let digest = state.digest();
         drop(state);

@@ -201,7 +201,8 @@ fn a_damaged_state_is_noticed_when_the_log_is_opened() {
     }
     let Err(error) = open(dir.path()) else { panic!("opened") };
     assert_eq!(error.kind(), Kind::Damaged);
-    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+    // In the file's last segment it is the end of what the storage engine reads, and so a lost tail.
+    assert!(error.to_string().contains("from a backup"), "{error}");
     fs::write(&db, &bytes).unwrap();
     drop(open(dir.path()).unwrap());
 }
