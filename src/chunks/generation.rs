@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Error, Options};
 use crate::domain::{ChunkId, ContentHash, Timestamp};
@@ -76,6 +77,10 @@ pub(super) enum Fact {
     Wanted(Timestamp),
 }
 
+/// Bytes of pieces that may wait for the disk before whoever writes more of them waits, too. The
+/// database itself keeps all that comes in memory until it is written, without a bound.
+const AHEAD_BYTES_MAX: u64 = 8 << 20;
+
 /// An open generation.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -84,6 +89,8 @@ pub(super) struct Generation {
     manifests: sled::Tree,
     wants: sled::Tree,
     barrier: Barrier,
+    /// Bytes of pieces written since all of them were last waited for, roughly.
+    ahead_bytes: AtomicU64,
 }
 
 impl Generation {
@@ -130,7 +137,7 @@ impl Generation {
         });
         let (pieces, manifests, wants) = trees.map_err(|e| failed(e.into()))?;
         let barrier = Barrier::of(dir).map_err(|e| failed(e.into()))?;
-        Ok(Self { db, pieces, manifests, wants, barrier })
+        Ok(Self { db, pieces, manifests, wants, barrier, ahead_bytes: AtomicU64::new(0) })
     }
 
     /// Calls `each` with everything it says, manifests first, each kind in the order of names.
@@ -164,7 +171,8 @@ impl Generation {
         Ok(bytes.unwrap_or(0))
     }
 
-    /// Writes consecutive pieces from `first` on, cut from `bytes`. Not durable yet.
+    /// Writes consecutive pieces from `first` on, cut from `bytes`. Not durable yet; but when much has
+    /// been written, waits for the disk.
     pub(super) fn write_pieces(
         &self,
         id: &ChunkId,
@@ -186,7 +194,13 @@ impl Generation {
                 self.pieces.insert(piece_key(id, index), piece)?;
             }
             Ok(())
-        })
+        })?;
+        let written = bytes.len() as u64;
+        if self.ahead_bytes.fetch_add(written, Ordering::Relaxed) + written >= AHEAD_BYTES_MAX {
+            self.ahead_bytes.store(0, Ordering::Relaxed);
+            guard("write pieces", || self.db.flush())?;
+        }
+        Ok(())
     }
 
     /// Drops the pieces `from..to`. Not durable: after a crash they may be there again, unused.
