@@ -141,6 +141,10 @@ settings! {
     queue_retention: Span, "LEDGERUN_QUEUE_RETENTION", "TIME";
     /// How often to look for chunks that nothing refers to; 0s never [default: 1h]
     chunk_collection: Span, "LEDGERUN_CHUNK_COLLECTION", "TIME";
+    /// How long records of the log stay for looking back; older ones are folded [default: for ever]
+    log_keep: Span, "LEDGERUN_LOG_KEEP", "TIME";
+    /// How many of the newest records of the log stay for looking back [default: all]
+    log_keep_records: u64, "LEDGERUN_LOG_KEEP_RECORDS", "RECORDS";
     /// Disk for checkpoints, which make looking back fast; 0 keeps none [default: 1 GiB]
     checkpoint_space: ByteSize, "LEDGERUN_CHECKPOINT_SPACE", "SIZE";
     /// Fewest records between two checkpoints [default: 32768]

@@ -6,12 +6,15 @@ mod kinds;
 #[path = "support/samples.rs"]
 mod samples;
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use kinds::{KINDS, kind};
-use ledgerun::domain::{Lsn, Record};
+use ledgerun::domain::{ContentHash, Lsn, Record};
 use ledgerun::eventlog::codec::{self, Chain, Encoder};
-use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
+use ledgerun::eventlog::{Adopted, DataDir, EventLog, OpenOptions, Rewrite, SledLog};
 use serde_bytes::ByteBuf;
 
 /// Log files, one of each schema: a `MessagePack` array of the values, whose LSNs count from 1.
@@ -120,6 +123,99 @@ fn a_log_of_frames_is_still_read_and_goes_on() {
     found.clear();
     drop(open(&mut found).unwrap());
     assert_eq!(found.last(), Some(&next));
+}
+
+/// Of schema 5 on, a fixture is the trees themselves, each as its entries.
+const COMPACTION: &[u8] = include_bytes!("../migrations/0005_compaction/fixture.msgpack");
+
+type Trees = BTreeMap<String, Vec<(ByteBuf, ByteBuf)>>;
+
+/// The first record that was not folded, and the state that the others were folded into.
+const FIRST: Lsn = Lsn(30);
+const STATE: &[u8] = b"the views know what this is";
+
+/// A log of all samples, compacted: of the oldest records every other one is kept.
+fn compact(path: &Path) {
+    let data = Arc::new(DataDir::lock(path).unwrap());
+    let log = SledLog::open(&data, OpenOptions::default(), |_| Ok::<_, String>(()));
+    let mut log = log.unwrap();
+    log.append(&samples::records()).unwrap();
+    let (old, end) = (log.reader(), Lsn(FIRST.0 - 1));
+    let chain = Chain::of(end, &old.value(end).unwrap().unwrap());
+    let mut next = Rewrite::begin(&data, end, chain).unwrap();
+    next.body().write_all(STATE).unwrap();
+    for value in old.scan_values(Lsn(1), end).step_by(2) {
+        let (lsn, value) = value.unwrap();
+        next.keep(lsn, &value).unwrap();
+    }
+    next.seal(1, ContentHash::of(STATE)).unwrap();
+    next.copy(&*old, log.last()).unwrap();
+    assert!(matches!(log.adopt(next).unwrap(), Adopted::Done(_)));
+}
+
+fn trees(path: &Path) -> Trees {
+    let db = sled::Config::new().path(path.join("log")).segment_size(512 << 10).open().unwrap();
+    let entries = |name: &str| {
+        let entries = db.open_tree(name).unwrap();
+        let entries = entries.iter().map(Result::unwrap);
+        entries.map(|(key, value)| (bytes(&key), bytes(&value))).collect()
+    };
+    let bytes_of = ["meta", "base", "kept", "events"];
+    bytes_of.into_iter().map(|name| (name.to_owned(), entries(name))).collect()
+}
+
+fn bytes(bytes: &[u8]) -> ByteBuf {
+    ByteBuf::from(bytes.to_vec())
+}
+
+#[test]
+fn a_compacted_log_is_written_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    compact(dir.path());
+    let fixture: Trees = rmp_serde::from_slice(COMPACTION).unwrap();
+    let today = trees(dir.path());
+    for (name, entries) in &fixture {
+        assert_eq!(&today[name], entries, "tree {name}");
+    }
+}
+
+#[test]
+fn a_compacted_log_is_still_read_and_goes_on() {
+    let fixture: Trees = rmp_serde::from_slice(COMPACTION).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let db = sled::open(dir.path().join("log")).unwrap();
+        for (name, entries) in &fixture {
+            let tree = db.open_tree(name).unwrap();
+            for (key, value) in entries {
+                tree.insert(key, value.as_slice()).unwrap();
+            }
+        }
+        db.flush().unwrap();
+    }
+    let mut found = Vec::new();
+    let data = Arc::new(DataDir::lock(dir.path()).unwrap());
+    let log = SledLog::open(&data, OpenOptions::default(), |record| {
+        found.push(record);
+        Ok::<_, String>(())
+    });
+    let mut log = log.unwrap();
+    let all = samples::records();
+    let (folded, left) = all.split_at(usize::try_from(FIRST.0).unwrap() - 1);
+    assert_eq!(found, left[..found.len()]);
+    let reader = log.reader();
+    for (index, record) in folded.iter().enumerate() {
+        let kept = (index % 2 == 0).then(|| record.clone());
+        assert_eq!(reader.get(record.lsn).unwrap(), kept);
+    }
+    let mut state = Vec::new();
+    reader.base_body().read_to_end(&mut state).unwrap();
+    assert_eq!(state, STATE);
+    let base = reader.base().unwrap();
+    assert_eq!((base.layout, base.digest, reader.first()), (1, ContentHash::of(STATE), FIRST));
+    let next = Record { lsn: log.last().next(), ..found[0].clone() };
+    log.append(std::slice::from_ref(&next)).unwrap();
+    assert_eq!(reader.get(next.lsn).unwrap(), Some(next));
 }
 
 #[test]

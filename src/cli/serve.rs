@@ -18,7 +18,7 @@ use crate::chunks;
 use crate::clock::System;
 use crate::config::ServeArgs;
 use crate::domain::Lsn;
-use crate::engine::{Boot, Handle, Opening, Options, Parts, Running};
+use crate::engine::{Boot, Handle, Opening, Parts, Running};
 use crate::eventlog::{self, DataDir, Kind, OpenOptions, SledLog};
 use crate::http::{self, AccessToken, HttpConfig};
 use crate::replay;
@@ -143,7 +143,7 @@ pub(super) fn start(
     let log = SledLog::open_with(&dir, options, &mut opening).map_err(log_failed)?;
     let last = log.last();
     let parts = Parts {
-        options: Options { policy: settings::policy(args), keeping: settings::keeping(args) },
+        options: settings::options(args),
         log: Box::new(log),
         published: opening.done(),
         past,

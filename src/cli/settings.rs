@@ -8,7 +8,7 @@ use super::exit::{Code, Coded};
 use crate::config::{self, ServeArgs, Span};
 use crate::decide::Policy;
 use crate::domain::Millis;
-use crate::engine::{Keeping, PastOptions};
+use crate::engine::{Compacting, Keeping, Options, PastOptions};
 use crate::eventlog::DataDir;
 use crate::http::{AccessToken, HttpConfig, Limits, RunnerSummary};
 use crate::runner::Runner as _;
@@ -43,7 +43,7 @@ pub(super) fn millis(span: Span) -> Millis {
 }
 
 /// The rules' numbers.
-pub(super) fn policy(args: &ServeArgs) -> Policy {
+fn policy(args: &ServeArgs) -> Policy {
     let standard = Policy::default();
     Policy {
         retries_max_default: args.max_retries.unwrap_or(standard.retries_max_default),
@@ -60,8 +60,13 @@ pub(super) fn policy(args: &ServeArgs) -> Policy {
     }
 }
 
+/// What the engine is told.
+pub(super) fn options(args: &ServeArgs) -> Options {
+    Options { policy: policy(args), keeping: keeping(args), compacting: compacting(args) }
+}
+
 /// What is kept, and for how long.
-pub(super) fn keeping(args: &ServeArgs) -> Keeping {
+fn keeping(args: &ServeArgs) -> Keeping {
     let results = args.result_retention.unwrap_or_default();
     Keeping {
         results_max: results.count,
@@ -72,6 +77,15 @@ pub(super) fn keeping(args: &ServeArgs) -> Keeping {
             None => Some(COLLECT_EVERY),
             Some(time) => Some(time.0).filter(|time| !time.is_zero()),
         },
+    }
+}
+
+/// How much of the log stays.
+fn compacting(args: &ServeArgs) -> Compacting {
+    Compacting {
+        keep: args.log_keep.map(|time| time.0),
+        keep_records: args.log_keep_records,
+        min_free_bytes: args.min_free_space.map(|size| size.as_u64()),
     }
 }
 

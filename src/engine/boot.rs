@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::ahead::Ahead;
 use super::committer::{Committer, Failed};
+use super::compactor::{Compactor, Turn};
 use super::dispatch::Dispatcher;
 use super::expiry::Expiry;
 use super::handle::{Handle, Shared, Status, Work};
@@ -68,6 +69,7 @@ impl Boot {
             status: RwLock::new(Status::Starting),
             log: OnceLock::new(),
             past: OnceLock::new(),
+            compaction: OnceLock::new(),
             durable: watch::channel(Lsn::ZERO).0,
             ended: watch::channel(Lsn::ZERO).0,
             has_room: AtomicBool::new(true),
@@ -96,10 +98,14 @@ impl Boot {
         }
         let past = Arc::new(Past::open(parts.past, parts.log.reader()));
         let _ = shared.past.set(Arc::clone(&past));
+        if let Some(dir) = parts.log.dir() {
+            let _ = shared.compaction.set(Turn::new(parts.options.compacting, dir));
+        }
         shared.durable.send_replace(last);
         shared.ended.send_replace(last);
 
         let (keeping, store) = (parts.options.keeping, parts.chunks.clone());
+        let compacting = parts.options.compacting;
         let keeper_clock = Arc::clone(&parts.clock);
         let (effects, dispatcher) = Dispatcher::start(
             Arc::clone(&shared),
@@ -140,8 +146,9 @@ impl Boot {
         let keeper =
             Keeper::start(keeping, handle.clone(), store, keeper_clock).map_err(Stopped::Thread)?;
         let follower = Follower::start(&past, &handle).map_err(Stopped::Thread)?;
+        let compactor = Compactor::start(compacting, &handle).map_err(Stopped::Thread)?;
         let runner = parts.runner;
-        Ok(Running { handle, runner, thread, dispatcher, keeper, past, follower, ended })
+        Ok(Running { handle, runner, thread, dispatcher, keeper, compactor, past, follower, ended })
     }
 }
 
@@ -207,6 +214,7 @@ pub struct Running {
     thread: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     keeper: Keeper,
+    compactor: Option<Compactor>,
     past: Arc<Past>,
     follower: Follower,
     ended: Ended,
@@ -248,6 +256,9 @@ impl Running {
     pub fn stop(self, grace: Duration) -> Result<(), Stopped> {
         self.refuse_new();
         self.keeper.stop();
+        if let Some(compactor) = self.compactor {
+            compactor.stop();
+        }
         self.follower.stop();
         if let Some(runner) = &self.runner {
             runner.stop(grace);

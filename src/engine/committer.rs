@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::compactor::Adoption;
 use super::handle::{BatchReply, Shared};
 use super::rounds::{Next, Undurable};
 use super::{Accepted, COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, Error};
@@ -34,13 +35,16 @@ pub(super) struct Round {
     /// The writer's tables after `records`, now and then, so that the published views hold what has
     /// not changed since together with it.
     pub(super) tables: Option<Tables>,
+    /// A rewritten log to take for the log, after `records`.
+    pub(super) adoption: Option<Box<Adoption>>,
 }
 
 impl Round {
     /// Whether `next` may be written together with this one.
     pub(super) const fn takes(&self, next: &Self) -> bool {
-        // Tables are those after the last record of their round.
+        // Tables are those after the last record of their round, and so is a log to take.
         self.tables.is_none()
+            && self.adoption.is_none()
             && self.records.len() + next.records.len() <= COMMIT_EVENTS_MAX
             && self.bytes + next.bytes <= COMMIT_BYTES_MAX
     }
@@ -51,6 +55,7 @@ impl Round {
         self.bytes += next.bytes;
         self.replies.extend(next.replies);
         self.tables = next.tables;
+        self.adoption = next.adoption;
     }
 }
 
@@ -142,6 +147,12 @@ impl Committer {
             let replaced = self.shared.published_mut().views.adopt(tables);
             // Only now, when readers go on: it can be much to free.
             drop(replaced);
+        }
+        if let Some(adoption) = round.adoption {
+            let Adoption { next, reply } = *adoption;
+            let adopted = self.log.adopt(next).map_err(|failed| self.poison(failed.into()))?;
+            // Who asked removes the old log; else the next start does.
+            drop(reply.send(adopted));
         }
         Ok(())
     }

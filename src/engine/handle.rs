@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::attendance::{Attendance, Register};
 use super::committer::Failed;
+use super::compactor::{Adoption, Turn};
 use super::past::{self, Past};
 use super::{Accepted, Error};
 use crate::domain::{Cause, Command, Lsn, NewJob, QueueId, Rejection, sentence};
@@ -41,6 +42,8 @@ pub(super) enum Work {
         reply: oneshot::Sender<BatchReply>,
     },
     Report(Report),
+    /// Take a rewritten log for the log.
+    Adopt(Box<Adoption>),
     /// Say when everything before this is published.
     Settle(oneshot::Sender<()>),
     /// Look at what is ready.
@@ -58,6 +61,7 @@ pub(super) struct Shared {
     pub(super) status: RwLock<Status>,
     pub(super) log: OnceLock<Arc<dyn LogReader>>,
     pub(super) past: OnceLock<Arc<Past>>,
+    pub(super) compaction: OnceLock<Turn>,
     pub(super) durable: watch::Sender<Lsn>,
     pub(super) ended: watch::Sender<Lsn>,
     /// False while the disk is nearly full.

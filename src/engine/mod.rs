@@ -7,12 +7,15 @@
 //! - `committer` is its second half, a thread that makes the last round durable, publishes it and
 //!   answers while the next one is decided.
 //! - `past` gives the state as it was at any LSN that the log still reaches.
+//! - `compactor` folds the oldest records of the log, so that it can be bounded.
 //! - `dispatch` carries out effects, which are at-least-once and never waited for.
 
 mod ahead;
 mod attendance;
+mod base;
 mod boot;
 mod committer;
+mod compactor;
 mod dispatch;
 mod expiry;
 mod handle;
@@ -24,8 +27,13 @@ mod tests;
 mod writer;
 
 pub use attendance::Attendance;
+pub use base::{BaseStateError, base_state, beginning};
 pub use boot::{Boot, Parts, Running, Stopped};
 pub use committer::Failed;
+pub use compactor::{
+    CompactError, CompactListener, CompactOrder, CompactPhase, CompactProgress, CompactReport,
+    Compacting, Holder,
+};
 pub use handle::{Handle, Status};
 pub use keeper::Keeping;
 pub use past::{Error as PastError, Opening, Past, PastOptions};
@@ -58,6 +66,8 @@ pub struct Options {
     pub policy: Policy,
     /// What is kept, and for how long.
     pub keeping: Keeping,
+    /// How much of the log stays.
+    pub compacting: Compacting,
 }
 
 /// A command that was accepted, with the records it led to. All of them are durable.

@@ -138,6 +138,10 @@ impl Writer {
                 }
                 Work::Report(report) => self.stage_report(report, round)?,
                 Work::Settle(settled) => round.replies.push(Reply::Settled(settled)),
+                Work::Adopt(adoption) => {
+                    round.adoption = Some(adoption);
+                    return Ok(false);
+                }
                 Work::Wake => {}
                 Work::Stop => return Ok(true),
             }
@@ -305,7 +309,8 @@ impl Writer {
     /// Passes the round on to be made durable. Waits while a full one waits, so that staging is never
     /// more than two rounds ahead.
     fn commit(&mut self, mut round: Round) -> Result<(), Failed> {
-        if round.records.is_empty() && round.replies.is_empty() && self.is_sound() {
+        let asked = !round.replies.is_empty() || round.adoption.is_some();
+        if round.records.is_empty() && !asked && self.is_sound() {
             return Ok(());
         }
         round.tables = self.tables();

@@ -20,6 +20,8 @@ pub enum Error {
     TooLarge { lsn: Lsn, bytes: usize },
     #[error("cannot append record {lsn}: the next one is {expected}; nothing was written")]
     OutOfOrder { lsn: Lsn, expected: Lsn },
+    #[error("this log can't be rewritten; nothing was changed")]
+    NotRewritable,
     #[error("cannot encode record {lsn}; nothing was written")]
     Encode { lsn: Lsn, source: rmp_serde::encode::Error },
 
@@ -47,6 +49,14 @@ pub enum Error {
          changed, start it with a newer version of the program", .path.display()
     )]
     NewerPart { path: PathBuf, part: String, found: u32, known: u32 },
+    /// The views can't make anything of the state that the log begins with.
+    #[error(
+        "the state that the log begins with can't be used; \
+         keep the directory as it is for examination and restore it from a backup"
+    )]
+    Base { source: Source },
+    #[error("record {lsn} is not readable")]
+    Unreadable { lsn: Lsn, source: super::codec::DecodeError },
 
     #[error("cannot {doing} {}", .path.display())]
     Storage { doing: &'static str, path: PathBuf, source: Source },
@@ -77,6 +87,8 @@ pub enum Damage {
     Frame { lsn: Lsn, source: super::FrameError },
     #[error("record {lsn} contradicts the records before it")]
     Rejected { lsn: Lsn, source: Source },
+    #[error("the state that its oldest records were folded into is not what was written")]
+    Base { source: super::compact::BaseError },
     #[error("it holds records but no format version")]
     NoSchema,
     /// The storage engine can't make sense of its files. With a panic, its message.
@@ -114,9 +126,16 @@ impl Error {
     /// Who has to act.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::TooLarge { .. } | Self::OutOfOrder { .. } | Self::Encode { .. } => Kind::Refused,
+            Self::TooLarge { .. }
+            | Self::OutOfOrder { .. }
+            | Self::NotRewritable
+            | Self::Encode { .. } => Kind::Refused,
             Self::InUse { .. } => Kind::InUse,
-            Self::Damaged { .. } | Self::TooNew { .. } | Self::NewerPart { .. } => Kind::Damaged,
+            Self::Damaged { .. }
+            | Self::TooNew { .. }
+            | Self::NewerPart { .. }
+            | Self::Base { .. }
+            | Self::Unreadable { .. } => Kind::Damaged,
             Self::Poisoned | Self::Storage { .. } => Kind::Storage,
         }
     }

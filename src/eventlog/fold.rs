@@ -10,7 +10,7 @@ pub trait Fold {
     /// Why a record is refused.
     type Error: Into<Source>;
 
-    /// After which record to begin: [`Mark::START`], or a record of this very log that everything
+    /// After which record to begin: [`Mark::before`] the log, or a record of this very log that everything
     /// up to it is already folded of. That record's chain hash has to be the one in `log`; what is
     /// before it is not looked at.
     ///
@@ -32,8 +32,9 @@ where
 {
     type Error = E;
 
-    fn begin(&mut self, _: &dyn LogReader) -> Result<Mark, Error> {
-        Ok(Mark::START)
+    fn begin(&mut self, log: &dyn LogReader) -> Result<Mark, Error> {
+        log.check_base()?;
+        Ok(Mark::before(log))
     }
 
     fn apply(&mut self, record: Record) -> Result<(), E> {

@@ -26,6 +26,12 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// What the first record of a log follows: the state that older ones were folded into, or
+    /// nothing.
+    pub fn before(log: &dyn super::LogReader) -> Self {
+        log.base().map_or(Self::START, |base| Self { lsn: base.lsn, chain: base.chain })
+    }
+
     /// Before the first record.
     pub const START: Self = Self { lsn: Lsn::ZERO, chain: Chain::START };
 

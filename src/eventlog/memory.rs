@@ -177,6 +177,10 @@ impl LogReader for MemoryLog {
         Lsn::FIRST
     }
 
+    fn pinned(&self) -> Arc<dyn LogReader> {
+        Arc::new(self.clone())
+    }
+
     fn disk_bytes(&self) -> u64 {
         0
     }

@@ -4,6 +4,8 @@
 //! how to read them. Each folder of `migrations/` is one step with its reasons and a log of its
 //! time that must stay readable.
 
+#[path = "../../migrations/0005_compaction/up.rs"]
+mod compaction;
 #[path = "../../migrations/0004_frames/up.rs"]
 mod frames;
 #[path = "../../migrations/0001_initial/up.rs"]
@@ -14,12 +16,18 @@ mod queues;
 mod recordings;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 4;
+pub(super) const SCHEMA: u32 = 5;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
+/// Tree of the pieces of the base state.
+pub(super) const BASE: &str = "base";
+/// Tree of records that are kept from before the base state.
+pub(super) const KEPT: &str = "kept";
 /// Tree of facts about the log itself.
-const META: &str = "meta";
+pub(super) const META: &str = "meta";
+/// Key in [`META`]: what the base state says of itself. Absent while nothing was folded.
+pub(super) const BASE_KEY: &str = "base";
 /// Key in [`META`]: the schema, 4 bytes, big-endian.
 const SCHEMA_KEY: &str = "schema";
 
@@ -27,7 +35,7 @@ type Step = fn(&::sled::Db) -> ::sled::Result<()>;
 
 /// The step that leads to each schema, from 1.
 const STEPS: [(u32, Step); SCHEMA as usize] =
-    [(1, initial::up), (2, queues::up), (3, recordings::up), (4, frames::up)];
+    [(1, initial::up), (2, queues::up), (3, recordings::up), (4, frames::up), (5, compaction::up)];
 
 /// The schema of `db`, `None` when it is new.
 pub(super) fn stored(db: &::sled::Db) -> ::sled::Result<Option<u32>> {

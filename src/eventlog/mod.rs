@@ -1,6 +1,7 @@
 //! Durable, ordered, append-only: the log.
 
 pub mod codec;
+pub mod compact;
 mod datadir;
 mod error;
 mod fold;
@@ -11,11 +12,13 @@ pub mod memory;
 mod migrate;
 mod sled;
 
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::codec::Chain;
+use self::compact::Base;
 use crate::domain::{Lsn, Record};
 
 pub use self::datadir::{BALLAST_BYTES, DataDir};
@@ -24,7 +27,7 @@ pub use self::fold::Fold;
 pub use self::frame::FrameError;
 pub use self::hwm::Mark;
 pub use self::memory::MemoryLog;
-pub use self::sled::{Inspected, OpenOptions, SledLog};
+pub use self::sled::{Adopted, Inspected, OpenOptions, Replaced, Rewrite, SledLog};
 
 /// The only way records become facts.
 pub trait EventLog: Send {
@@ -41,8 +44,41 @@ pub trait EventLog: Send {
     /// that is known to be durable.
     fn reader(&self) -> Arc<dyn LogReader>;
 
+    /// Takes `next` for the log, with the records that it does not have yet, and makes that durable.
+    ///
+    /// After [`Adopted::Not`] all is as before. After an `Err` the log is poisoned: a restart takes
+    /// one or the other, which hold the same.
+    fn adopt(&mut self, next: Rewrite) -> Result<Adopted, Error> {
+        drop(next);
+        Ok(Adopted::Not(Error::NotRewritable))
+    }
+
+    /// The data directory it is in, if that is where it can be rewritten.
+    fn dir(&self) -> Option<Arc<DataDir>> {
+        None
+    }
+
     /// Makes the high-water mark durable. Called every second, and at a clean stop.
     fn sync_mark(&mut self) -> Result<(), Error>;
+}
+
+/// The records `from..=to` that can be read, those included that are kept from before the first.
+///
+/// For one look at one log: a reader that isn't [`LogReader::pinned`] may be of another in between.
+pub fn readable(
+    log: &dyn LogReader,
+    from: Lsn,
+    to: Lsn,
+) -> impl Iterator<Item = Result<Record, Error>> + Send + '_ {
+    let kept = (from < log.first()).then(|| log.kept()).into_iter().flatten();
+    let within =
+        move |value: &Value| value.as_ref().map_or(true, |(lsn, _)| (from..=to).contains(lsn));
+    let kept = kept.filter(within).map(|value| {
+        let (lsn, value) = value?;
+        let record = codec::decode(lsn, &value);
+        record.map(|(record, _)| record).map_err(|source| Error::Unreadable { lsn, source })
+    });
+    kept.chain(log.scan(from, to))
 }
 
 /// A record as it is stored, with its position.
@@ -50,10 +86,16 @@ pub type Value = Result<(Lsn, Bytes), Error>;
 
 /// Reads records by position.
 pub trait LogReader: Send + Sync {
-    /// The record at `lsn`, if there is one.
+    /// The record at `lsn`, if there is one, or was one that is kept ([`LogReader::kept`]).
     fn get(&self, lsn: Lsn) -> Result<Option<Record>, Error>;
 
-    /// Records `from..=to` in order. Stops at the end of the log.
+    /// The same as it is stored.
+    fn value(&self, lsn: Lsn) -> Result<Option<Bytes>, Error> {
+        Ok(self.scan_values(lsn, lsn).next().transpose()?.map(|(_, value)| value))
+    }
+
+    /// Records `from..=to` in order. Begins no earlier than with the first, stops at the end of the
+    /// log.
     fn scan(
         &self,
         from: Lsn,
@@ -70,8 +112,34 @@ pub trait LogReader: Send + Sync {
         Ok(value.filter(|(found, _)| *found == lsn).map(|(_, value)| Chain::of(lsn, &value)))
     }
 
-    /// The oldest record kept, or the next LSN to come when the log is empty.
+    /// The oldest record that was not folded into a base state, or the next LSN to come when there is
+    /// none.
     fn first(&self) -> Lsn;
+
+    /// Those from before the first that stay readable, in order.
+    fn kept(&self) -> Box<dyn Iterator<Item = Value> + Send + '_> {
+        Box::new(std::iter::empty())
+    }
+
+    /// What the records before the first were folded into; none when that is LSN 1.
+    fn base(&self) -> Option<Base> {
+        None
+    }
+
+    /// The state itself, as who wrote it encoded it.
+    fn base_body(&self) -> Box<dyn Read + Send + '_> {
+        Box::new(std::io::empty())
+    }
+
+    /// Reads the base state and what is kept from before it, and fails unless both are as they were
+    /// written.
+    fn check_base(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// A reader of what is the log now, whatever becomes of it. The space of records that are folded
+    /// meanwhile comes back when it is dropped.
+    fn pinned(&self) -> Arc<dyn LogReader>;
 
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;

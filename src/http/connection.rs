@@ -147,6 +147,7 @@ fn app(
         counts: Arc::new(Semaphore::new(1)),
         carrying: archives::Carrying::default(),
         verifying: Arc::new(Semaphore::new(1)),
+        compacting: Arc::new(Semaphore::new(1)),
         held: AtomicUsize::new(0),
         started_at: System.now(),
         started: monotonic(),

@@ -7,7 +7,7 @@ use warp::http::StatusCode;
 use super::negotiate::Media;
 use super::respond;
 use crate::domain::{ActionId, ChunkId, JobState, Lsn, QueueState, Rejection, WorkerId};
-use crate::engine::PastError;
+use crate::engine::{CompactError, PastError};
 use crate::{chunks, engine, eventlog};
 
 /// Why a request has no better answer. The text is for a person.
@@ -105,6 +105,8 @@ pub(super) enum Error {
     Chunks(#[from] chunks::Error),
     #[error("cannot read the log")]
     Log(#[from] eventlog::Error),
+    #[error(transparent)]
+    Compact(#[from] CompactError),
 }
 
 impl From<Rejection> for Error {
@@ -121,9 +123,10 @@ impl From<PastError> for Error {
             PastError::Starting => engine::Error::Starting.into(),
             PastError::Stopping => engine::Error::Stopping.into(),
             PastError::Log(error) => Self::Log(error),
-            PastError::Apply(_) | PastError::Lost { .. } | PastError::Panicked => {
-                Self::Internal(respond::sentence(&error))
-            }
+            PastError::Base(_)
+            | PastError::Apply(_)
+            | PastError::Lost { .. }
+            | PastError::Panicked => Self::Internal(respond::sentence(&error)),
         }
     }
 }
@@ -181,6 +184,7 @@ impl Error {
             Self::Engine(error) => engine_status(error),
             Self::Chunks(error) => chunk_status(error),
             Self::Log(_) => (S::INTERNAL_SERVER_ERROR, "log_unreadable"),
+            Self::Compact(error) => compact_status(error),
         }
     }
 
@@ -203,6 +207,17 @@ fn engine_status(error: &engine::Error) -> (StatusCode, &'static str) {
         engine::Error::Starting => (S::SERVICE_UNAVAILABLE, "starting"),
         engine::Error::Stopping => (S::SERVICE_UNAVAILABLE, "stopping"),
         engine::Error::Poisoned => (S::SERVICE_UNAVAILABLE, "log_poisoned"),
+    }
+}
+
+/// Why the log was not compacted.
+fn compact_status(error: &CompactError) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match error {
+        CompactError::NoRoom { .. } => (S::INSUFFICIENT_STORAGE, "insufficient_storage"),
+        CompactError::Stopping => (S::SERVICE_UNAVAILABLE, "stopping"),
+        CompactError::NotReady => (S::SERVICE_UNAVAILABLE, "log_poisoned"),
+        _ => (S::INTERNAL_SERVER_ERROR, "not_compacted"),
     }
 }
 

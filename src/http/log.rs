@@ -64,11 +64,12 @@ pub(super) fn to_json(record: &Record) -> Result<serde_json::Value, Error> {
 pub(super) async fn read(request: Request) -> Result<Response, Error> {
     request.choose(&[Media::JsonLines, Media::Json])?;
     let query = request.query();
-    let from = query.parse("from", "an LSN")?.unwrap_or(Lsn::FIRST).max(Lsn::FIRST);
+    let from: Option<Lsn> = query.parse("from", "an LSN")?;
     let limit = query.parse("limit", "a number")?.unwrap_or(RECORDS_DEFAULT).min(RECORDS_MAX);
     let wait = wait(query)?;
     let log = request.app.log()?.clone();
     let first = log.first();
+    let from = from.map_or(first, |from| from.max(Lsn::FIRST));
     if from < first {
         return Err(Error::LogTrimmed { first });
     }
@@ -77,9 +78,12 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
     tokio::spawn(async move {
         match follow(&app, &link, log, Page { from, limit, wait }, lines.clone()).await {
             Ok(()) => {}
+            // The status is out; breaking off is all that is left to tell.
             Err(Error::Busy) => {
-                // The status is out; breaking off is all that is left to tell.
                 drop(lines.send(Err(std::io::Error::other("no memory for the answer"))).await);
+            }
+            Err(Error::LogTrimmed { .. }) => {
+                drop(lines.send(Err(std::io::Error::other("these records are gone"))).await);
             }
             Err(error) => tracing::error!(%error, "cannot stream the log"),
         }
@@ -160,6 +164,11 @@ fn send(
     to: Lsn,
     lines: &mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> Result<bool, Error> {
+    // Its oldest records may be folded meanwhile.
+    let log = log.pinned();
+    if from < log.first() {
+        return Err(Error::LogTrimmed { first: log.first() });
+    }
     let mut piece = Vec::with_capacity(PIECE_BYTES + 4_096);
     for record in log.scan(from, to) {
         let record = record?;

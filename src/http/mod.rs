@@ -8,6 +8,7 @@ mod archives;
 mod backups;
 mod body;
 mod chunks;
+mod compact;
 mod config;
 mod connection;
 mod conversation;
@@ -89,6 +90,8 @@ struct App {
     carrying: archives::Carrying,
     /// One at a time verifies the log.
     verifying: Arc<Semaphore>,
+    /// One at a time compacts it.
+    compacting: Arc<Semaphore>,
     /// Polls being held.
     held: AtomicUsize,
     started_at: Timestamp,

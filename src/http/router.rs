@@ -8,7 +8,7 @@ use warp::reply::Response;
 use super::error::Error;
 use super::request::Request;
 use super::{
-    archives, backups, chunks, feed, health, imports, jobs_change, jobs_list, jobs_read,
+    archives, backups, chunks, compact, feed, health, imports, jobs_change, jobs_list, jobs_read,
     jobs_submit, log, queues, recordings, replays, sysinfo, verify, workers,
 };
 use crate::domain::{ContentHash, Lsn, QueueId, QueueToken};
@@ -120,6 +120,7 @@ pub static ROUTES: &[Route] = routes! {
     POST "/compute/jobs/{lsn}/retire" jobs_change::retire: "let the result go";
 
     GET "/compute/log" log::read: "the log, one record a line";
+    POST "/compute/log/compact" compact::compact: "fold the oldest records and give their space back";
     POST "/compute/log/verify" verify::verify: "check the log and every chunk that is needed";
 
     POST "/compute/backup" backups::take: "what a backup lacks, as a stream";

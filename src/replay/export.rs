@@ -44,8 +44,7 @@ pub fn live(
     let Found { context, mut chunks, jobs, .. } =
         find(log, range, hints, &mut |value| Ok(encoder.log(value)?))?;
     for lsn in context {
-        let value = log.scan_values(lsn, lsn).next().transpose()?;
-        let (_, value) = value.ok_or(Error::Missing(lsn))?;
+        let value = log.value(lsn)?.ok_or(Error::Missing(lsn))?;
         encoder.context(lsn, &value)?;
     }
     follow(store, &mut chunks)?;

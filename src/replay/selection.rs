@@ -7,7 +7,7 @@ use super::source::Error;
 use crate::domain::event::Subject;
 use crate::domain::{Event, Lsn, Outcome, Record, WorkerId};
 use crate::engine;
-use crate::eventlog::LogReader;
+use crate::eventlog::{LogReader, readable};
 use crate::views::{RecordingRow, Views};
 
 /// The part of the log that a recording is in.
@@ -202,10 +202,10 @@ fn search(
     start: Lsn,
 ) -> Result<Vec<Record>, Error> {
     let oldest = executions.first().copied().unwrap_or(start);
-    let from = if workers.is_empty() { oldest } else { log.first() };
+    let from = if workers.is_empty() { oldest } else { Lsn::FIRST };
     let mut registrations: BTreeMap<WorkerId, Vec<Record>> = BTreeMap::new();
     let mut found = Vec::new();
-    for record in log.scan(from, Lsn(start.0.saturating_sub(1))) {
+    for record in readable(log, from, Lsn(start.0.saturating_sub(1))) {
         let record = record?;
         match &record.event {
             Event::WorkerRegistered { worker, .. } if workers.contains(worker) => {

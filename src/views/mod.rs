@@ -9,6 +9,7 @@ mod apply;
 mod attempts;
 mod digest;
 mod held;
+mod kept;
 mod listing;
 mod lists;
 mod names;
@@ -45,6 +46,7 @@ use crate::domain::{Cause, ContentHash, Event, Lsn, Record, Timestamp};
 
 pub use self::apply::ApplyError;
 pub use self::held::Held;
+pub use self::kept::Kept;
 pub use self::listing::Listing;
 pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
 pub use self::queues::QueueRow;

@@ -15,7 +15,7 @@ use crate::bodies::{Temper, VALUE, action};
 use crate::client::{Client, OCTETS, PKG};
 use crate::probes::carrying;
 use crate::service::{Service, Starting};
-use crate::table::{ROWS, Takes, Who};
+use crate::table::{Gives, ROWS, Takes, Who};
 use crate::visits::{Half, Mode, Visits};
 use crate::world::{World, new_chunk, until};
 
@@ -29,6 +29,24 @@ pub(crate) fn all(visits: &Visits, data: &Path, world: &World, half: Half) {
         no_room(&client, world);
     }
     full.kill();
+    let alone = tempfile::tempdir().unwrap();
+    let in_the_way = alone.path().join("log.next");
+    let alone = Service::start(alone.path(), SETTINGS);
+    for client in clients(alone.url()) {
+        // Something to fold; and nobody else reads its log.
+        for _ in 0..2 {
+            client.call("POST", "/compute/queues").send().expect(200);
+        }
+        let compact = |query: &str| {
+            let path = format!("/compute/log/compact{query}");
+            client.call("POST", &path).accept("*/*").send()
+        };
+        std::fs::write(&in_the_way, "").unwrap();
+        compact("").refused(500, "not_compacted");
+        std::fs::remove_file(&in_the_way).unwrap();
+        compact("").expect(200);
+    }
+    alone.kill();
     let guarded = with_token(data);
     for client in clients(guarded.url()) {
         needs_token(&client, world);
@@ -79,7 +97,8 @@ fn no_room(client: &Client<'_>, world: &World) {
             while !full() {
                 assert!(begun.elapsed().as_secs() < 20, "never full");
             }
-            let refused = carrying(client, row, request).send();
+            let call = carrying(client, row, request);
+            let refused = if row.gives == Gives::Lines { call.accept("*/*") } else { call }.send();
             refused.refused(507, "insufficient_storage");
         } else if row.method == "GET" && row.takes == Takes::Nothing {
             client.call("GET", &request.target).accept("*/*").send().expect(200);

@@ -123,6 +123,7 @@ const WITHOUT_QUEUES: &[Line] = {
         ("PUT", "/compute/chunks/{hash}", Content, Object, "200 201 507", ""),
         ("GET", "/compute/jobs/{worker}/{action}", Nothing, Gives::ObjectOrPackage, POLL, ""),
         ("GET", "/compute/log", Nothing, Lines, "200 400", "from limit wait"),
+        ("POST", "/compute/log/compact", Nothing, Lines, "200 400 500 503 507", "before keep"),
         ("POST", "/compute/log/verify", Nothing, Lines, "200", ""),
         ("POST", "/compute/backup", Known, Gives::Stream, "200 400", "after"),
     ]

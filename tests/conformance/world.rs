@@ -193,6 +193,9 @@ impl World {
             ("POST", "/drain") => {
                 Request { target: format!("{}/drain", base.over), ..request(409, none) }
             }
+            ("POST", "/compute/log/compact") => {
+                Request { target: "/compute/log/compact?before=1".into(), ..request(200, none) }
+            }
             ("GET", _)
             | ("POST", "/compute/log/verify" | "/compute/backup")
             | ("DELETE", "/compute/replays/{id}") => request(200, none),
@@ -220,7 +223,8 @@ impl World {
                 "/compute/queues"
                 | "/compute/queues/remote"
                 | "/compute/record/start"
-                | "/compute/record/{id}/replay",
+                | "/compute/record/{id}/replay"
+                | "/compute/log/compact",
             ) => request(Payload::None),
             ("DELETE", "/compute/replays/{id}") => {
                 let target = format!("/compute/replays/{}", self.replaying);

@@ -14,6 +14,7 @@
 mod acts;
 mod bench;
 mod check;
+mod compaction;
 mod compare;
 mod fairness;
 mod history;
@@ -58,8 +59,18 @@ fn run(steps: &[Step]) -> Bench {
 }
 
 /// Puts `law` to at least so many histories.
-#[expect(clippy::print_stdout, reason = "whoever sees it fail can repeat the run")]
 fn histories(cases: u32, law: impl Fn(&[Step], Index)) {
+    these_histories(cases.max(ProptestConfig::default().cases), law);
+}
+
+/// The same for a law whose cases take long: only so many, unless the environment asks for more.
+fn few_histories(cases: u32, law: impl Fn(&[Step], Index)) {
+    let asked = ledgerun::config::variable("PROPTEST_CASES").and_then(|asked| asked.parse().ok());
+    these_histories(cases.max(asked.unwrap_or(0)), law);
+}
+
+#[expect(clippy::print_stdout, reason = "whoever sees it fail can repeat the run")]
+fn these_histories(cases: u32, law: impl Fn(&[Step], Index)) {
     let given = ProptestConfig::default();
     let seed = match given.rng_seed {
         RngSeed::Fixed(seed) => seed,
@@ -68,7 +79,7 @@ fn histories(cases: u32, law: impl Fn(&[Step], Index)) {
     println!("PROPTEST_RNG_SEED={seed}");
     let seeds = FileFailurePersistence::Direct("tests/laws/histories.seeds");
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: cases.max(given.cases),
+        cases,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(seeds)),
         source_file: Some(file!()),

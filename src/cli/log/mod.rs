@@ -1,5 +1,6 @@
 //! `log`: reading the event log, looking back with it, checking it.
 
+mod compact;
 mod describe;
 mod rerun;
 mod show;
@@ -33,6 +34,8 @@ pub(super) enum LogCommand {
     },
     /// List jobs, queues or workers as they were
     At(AtCommand),
+    /// Fold the oldest records and give their space back
+    Compact(compact::CompactCommand),
     /// Check the log and every chunk that is needed
     Verify(verify::VerifyCommand),
 }
@@ -41,9 +44,9 @@ pub(super) enum LogCommand {
 #[command(after_help = "Examples:\n  ledgerun log dump --from 100 --to 120\n  \
     ledgerun log dump --follow --json | jq .event")]
 pub(super) struct DumpCommand {
-    /// First LSN
-    #[arg(long, default_value = "1", value_name = "LSN")]
-    from: Lsn,
+    /// First LSN [default: the oldest]
+    #[arg(long, value_name = "LSN")]
+    from: Option<Lsn>,
     /// Last LSN [default: the newest]
     #[arg(long, value_name = "LSN")]
     to: Option<Lsn>,
@@ -80,13 +83,17 @@ pub(super) async fn run(global: &Global, command: LogCommand) -> anyhow::Result<
         LogCommand::Dump(dump) => print_all(global, &dump).await,
         LogCommand::Show { lsn } => show::run(global, &global.client()?, lsn).await,
         LogCommand::At(at) => look_back(global, at).await,
+        LogCommand::Compact(command) => compact::run(global, command).await,
         LogCommand::Verify(command) => verify::run(global, command).await,
     }
 }
 
 async fn print_all(global: &Global, dump: &DumpCommand) -> anyhow::Result<Code> {
     let client = global.client()?;
-    let mut from = dump.from.max(Lsn::FIRST);
+    let mut from = match dump.from {
+        Some(from) => from.max(Lsn::FIRST),
+        None => oldest(&client).await?,
+    };
     while dump.to.is_none_or(|to| from <= to) {
         let next = page(global, &client, dump, from).await?;
         if next == from {
@@ -99,6 +106,13 @@ async fn print_all(global: &Global, dump: &DumpCommand) -> anyhow::Result<Code> 
         from = next;
     }
     Ok(Code::Clean)
+}
+
+/// The first record that the service still has.
+async fn oldest(client: &Client) -> anyhow::Result<Lsn> {
+    let told: Value = client.get("/compute/sysinfo").await?;
+    let first = told.get("log").and_then(|log| log.get("first_lsn")).and_then(Value::as_u64);
+    Ok(Lsn(first.unwrap_or(1)))
 }
 
 /// Prints one answer line by line as it comes; returns the LSN to go on with.

@@ -13,6 +13,7 @@ use super::pins::Pins;
 use super::{Failed, Round};
 use crate::clock::monotonic;
 use crate::domain::{ChunkId, Lsn, Record};
+use crate::eventlog::{LogReader, readable};
 use crate::replay::archive;
 use crate::replay::source::{self, Imported};
 use crate::views::Held;
@@ -53,10 +54,12 @@ impl Round {
     pub(super) fn mark(&self) -> Result<Marks, Failed> {
         let mut marks = Marks::default();
         let Some(log) = self.handle.log() else { return Ok(marks) };
+        // One log for all of it: its oldest records may be folded meanwhile.
+        let log = &log.pinned();
         let mut names = Names::new(&**log, &self.store);
         let held = self.handle.read(|published| published.views.held());
-        let pins = self.pins(&held)?;
-        self.each_record(log.first()..=held.lsn(), |record| {
+        let pins = self.pins(&**log, &held)?;
+        self.each_readable(&**log, held.lsn(), |record| {
             let lsn = record.lsn;
             for needed in needed(&held, &pins, record) {
                 if let Needed::Skeleton(skeleton) = needed {
@@ -70,10 +73,10 @@ impl Round {
         Ok(marks)
     }
 
-    fn pins(&self, held: &Held) -> Result<Pins, Failed> {
+    fn pins(&self, log: &dyn LogReader, held: &Held) -> Result<Pins, Failed> {
         let mut pins = Pins::new(held);
         for span in pins.spans(held.lsn()) {
-            self.each_record(span, |record| {
+            self.each_record(log, span, |record| {
                 pins.look(&record);
                 Ok(())
             })?;
@@ -81,13 +84,32 @@ impl Round {
         Ok(pins)
     }
 
+    /// Reads what is kept from before the log's first record, and the log.
+    fn each_readable(
+        &self,
+        log: &dyn LogReader,
+        last: Lsn,
+        mut look: impl FnMut(Record) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let first = log.first();
+        let mut began = monotonic();
+        for (count, record) in (1_usize..).zip(readable(log, Lsn::FIRST, Lsn(first.0 - 1))) {
+            look(record?)?;
+            if count.is_multiple_of(RECORDS_LEN_MAX) {
+                self.rest(began)?;
+                began = monotonic();
+            }
+        }
+        self.each_record(log, first..=last, look)
+    }
+
     /// Reads a part of the log in order, and leaves the machine to others in between.
     fn each_record(
         &self,
+        log: &dyn LogReader,
         range: RangeInclusive<Lsn>,
         mut look: impl FnMut(Record) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
-        let Some(log) = self.handle.log() else { return Ok(()) };
         let (mut next, last) = range.into_inner();
         while next <= last {
             let began = monotonic();

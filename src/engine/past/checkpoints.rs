@@ -135,6 +135,15 @@ impl Checkpoints {
         self.thin(heads);
     }
 
+    /// Deletes those that the log can't lead on from any more.
+    pub(super) fn forget_before(&self, first: Lsn) {
+        let mut heads = self.heads();
+        let heads = heads.list();
+        while let Some(at) = heads.iter().position(|head| head.lsn < first) {
+            self.delete(heads.remove(at));
+        }
+    }
+
     /// Deletes those that are nearer to the one before than any need to be, as stops leave them.
     /// Then others until all fit into their space: each time the one that leaves the smallest gap,
     /// since what it saved is least. The newest stay.

@@ -20,6 +20,8 @@ pub enum Error {
     Stopping,
     #[error("cannot read the log")]
     Log(#[from] eventlog::Error),
+    #[error("the log does not begin with a state")]
+    Base(#[from] crate::engine::BaseStateError),
     #[error("the log does not fold again")]
     Apply(#[from] ApplyError),
     /// The log ended before an LSN that it had.

@@ -28,6 +28,7 @@ pub use self::inspect::{Found, FoundState, inspect};
 pub use self::opening::Opening;
 use self::recent::Recent;
 use self::trail::Trail;
+use super::base::base_state;
 use crate::clock::monotonic;
 use crate::domain::Lsn;
 use crate::eventlog::LogReader;
@@ -120,8 +121,10 @@ impl Past {
         if let Some(found) = self.held(lsn, newest)? {
             return Ok(found);
         }
-        let base = self.base(lsn)?;
-        let made = self.fold(&base, lsn)?;
+        // One log for all of it: its oldest records may be folded meanwhile.
+        let log = self.log.pinned();
+        let base = self.base(lsn, &*log)?;
+        let made = self.fold(&base, lsn, &*log)?;
         self.keep(&made);
         Ok(made)
     }
@@ -140,7 +143,7 @@ impl Past {
     }
 
     /// The best state to start from.
-    fn base(&self, lsn: Lsn) -> Result<Arc<Published>, Error> {
+    fn base(&self, lsn: Lsn, log: &dyn LogReader) -> Result<Arc<Published>, Error> {
         let recent = lock(&self.recent).nearest(lsn);
         let trail = lock(&self.trail).nearest(lsn);
         let at_hand = recent.into_iter().chain(trail).max_by_key(|state| state.lsn());
@@ -152,19 +155,30 @@ impl Past {
             self.keep(&loaded);
             return Ok(loaded);
         }
-        let first = self.log.first();
-        if at_hand.lsn().next() < first { Err(Error::Gone { first }) } else { Ok(at_hand) }
+        let first = log.first();
+        if at_hand.lsn().next() >= first {
+            return Ok(at_hand);
+        }
+        match base_state(log)? {
+            Some(state) if state.lsn() <= lsn => Ok(Arc::new(state)),
+            _ => Err(Error::Gone { first }),
+        }
     }
 
     /// Folds what came after `base`, up to `lsn`. Where that is far, states on the way are written
     /// down for the next who asks.
-    fn fold(&self, base: &Arc<Published>, lsn: Lsn) -> Result<Arc<Published>, Error> {
+    fn fold(
+        &self,
+        base: &Arc<Published>,
+        lsn: Lsn,
+        log: &dyn LogReader,
+    ) -> Result<Arc<Published>, Error> {
         let mut state = Published::clone(base);
         let mut noted = state.lsn();
         if noted == lsn {
             return Ok(Arc::clone(base));
         }
-        for record in self.log.scan(noted.next(), lsn) {
+        for record in log.scan(noted.next(), lsn) {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(Error::Stopping);
             }
@@ -198,6 +212,13 @@ impl Past {
             let begun = monotonic();
             self.checkpoints.write(state, &|| begun.elapsed() < patience);
         }
+    }
+
+    /// The log begins with the record `first` now; what is before the state it begins with goes.
+    pub(super) fn forget_before(&self, first: Lsn) {
+        self.checkpoints.forget_before(first);
+        lock(&self.trail).forget_before(first);
+        lock(&self.recent).forget_before(first);
     }
 
     /// Keeps a state for the next who asks.

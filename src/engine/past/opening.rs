@@ -1,5 +1,5 @@
-//! The present state, made while the log is opened: the newest checkpoint that is of it, and a fold
-//! of the records after that.
+//! The present state, made while the log is opened: the newest checkpoint that is of it, or else what
+//! the log begins with, and a fold of the records after that.
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -8,6 +8,7 @@ use super::PastOptions;
 use super::checkpoints::{Name, discard, is_of, names};
 use super::file::{self, Head, Unusable};
 use crate::domain::{Lsn, Record};
+use crate::engine::base::beginning;
 use crate::eventlog::{self, Fold, LogReader, Mark};
 use crate::views::{ApplyError, Published};
 
@@ -80,7 +81,9 @@ impl Fold for Opening {
             }
             reading.next(&|head, name| is_of(head, name, log).map(drop));
         }
-        Ok(Mark::START)
+        let (state, mark) = beginning(log)?;
+        self.state = state;
+        Ok(mark)
     }
 
     fn apply(&mut self, record: Record) -> Result<(), ApplyError> {

@@ -49,6 +49,11 @@ impl Recent {
         }
     }
 
+    /// Lets go of those that the log can't lead on from any more.
+    pub(super) fn forget_before(&mut self, first: Lsn) {
+        self.states.retain(|(_, state)| state.lsn().next() >= first);
+    }
+
     /// Lets go of those that nobody has used for a while. Whether any are left.
     pub(super) fn tidy(&mut self, now: Instant) -> bool {
         self.states.retain(|(used, _)| now.saturating_duration_since(*used) < UNUSED_MAX);

@@ -95,6 +95,11 @@ impl LogReader for Counting {
         self.first
     }
 
+    fn pinned(&self) -> Arc<dyn LogReader> {
+        let (log, read) = (self.log.clone(), Arc::clone(&self.read));
+        Arc::new(Self { log, read, first: self.first })
+    }
+
     fn disk_bytes(&self) -> u64 {
         0
     }

@@ -25,6 +25,11 @@ impl Trail {
         self.states.push_back(state);
     }
 
+    /// Lets go of those that the log can't lead on from any more.
+    pub(super) fn forget_before(&mut self, first: Lsn) {
+        self.states.retain(|state| state.lsn().next() >= first);
+    }
+
     /// The newest up to `lsn`.
     pub(super) fn nearest(&self, lsn: Lsn) -> Option<Arc<Published>> {
         self.states.iter().rev().find(|state| state.lsn() <= lsn).cloned()

@@ -1,13 +1,15 @@
 //! The log as it lies there, for whoever looks for all that is wrong with it: nothing is refused, and
 //! behind what can't be read it goes on.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::reader::SledReader;
+use super::reader::Generation;
 use super::{SledLog, framed, guard, open, records};
 use crate::domain::{Lsn, Record};
+use crate::eventlog::compact::Base;
 use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::{Damage, DataDir, Error, LogReader, Value};
 
@@ -31,13 +33,14 @@ impl SledLog {
     pub fn inspect(dir: &Arc<DataDir>) -> Result<Inspected, Error> {
         let database = open::database(dir)?;
         let mark = HighWater::open(&dir.hwm()).map(|found| found.map(|(_, mark)| mark));
-        let reader = Lenient(SledReader::new(Arc::clone(dir), database));
+        let reader = Lenient(Arc::new(Generation::new(dir, database)));
         let last = reader.last();
         Ok(Inspected { reader: Arc::new(reader), last, mark })
     }
 }
 
-struct Lenient(SledReader);
+#[derive(Clone)]
+struct Lenient(Arc<Generation>);
 
 impl Lenient {
     /// The entry at or after a key. Also when the database panics there is an answer.
@@ -164,8 +167,38 @@ impl LogReader for Lenient {
         Box::new(walk.skip_while(before).take_while(within))
     }
 
+    fn value(&self, lsn: Lsn) -> Result<Option<Bytes>, Error> {
+        if lsn < self.first() {
+            return self.0.value(lsn);
+        }
+        Ok(self.scan_values(lsn, lsn).next().transpose()?.map(|(_, value)| value))
+    }
+
     fn first(&self) -> Lsn {
         self.0.first()
+    }
+
+    fn kept(&self) -> Box<dyn Iterator<Item = Value> + Send + '_> {
+        self.0.kept()
+    }
+
+    fn base(&self) -> Option<Base> {
+        self.0.base()
+    }
+
+    fn base_body(&self) -> Box<dyn Read + Send + '_> {
+        self.0.base_body()
+    }
+
+    fn check_base(&self) -> Result<(), Error> {
+        let checked = guard::catching(|| self.0.check_base());
+        checked.unwrap_or_else(|panic| {
+            Err(Error::damaged(self.0.path(), Damage::Database { source: panic.into() }))
+        })
+    }
+
+    fn pinned(&self) -> Arc<dyn LogReader> {
+        Arc::new(self.clone())
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -1,9 +1,11 @@
 //! The log in a sled database of its own.
 
+mod adopt;
 mod guard;
 mod inspect;
 mod open;
 mod reader;
+mod rewrite;
 mod verify;
 
 use std::path::Path;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::reader::SledReader;
+use self::reader::{Generation, SledReader};
 use super::codec::{Chain, Encoder};
 use super::fold::{Each, Fold};
 use super::frame::{FrameError, Packer, Records};
@@ -20,8 +22,10 @@ use super::{DataDir, Error, EventLog, LogReader};
 use crate::domain::{Lsn, Record};
 use crate::durable::Barrier;
 
+pub use self::adopt::{Adopted, Replaced};
 pub use self::inspect::Inspected;
 pub use self::open::OpenOptions;
+pub use self::rewrite::Rewrite;
 
 /// The log on disk. One per data directory, which it holds on to.
 pub struct SledLog {
@@ -78,6 +82,9 @@ impl SledLog {
     /// Opens the log in `dir`, creating it when there is none, and checks every record: positions,
     /// chain, encoding, and that the end is not before what was acknowledged. Each record is handed
     /// to `each` in order; an error of `each` ends the opening as [`super::Damage::Rejected`].
+    ///
+    /// Of a log whose oldest records were folded, the state that they came to is checked and passed
+    /// over.
     pub fn open<E: Into<super::error::Source>>(
         dir: &Arc<DataDir>,
         options: OpenOptions,
@@ -100,16 +107,17 @@ impl SledLog {
             Barrier::of(&path).map_err(|error| Error::storage("make durable", &path, error))?;
         let stored = open::stored_mark(dir, options)?;
         let known = stored.as_ref().map(|(_, mark)| *mark).filter(|_| !options.accept_lost_history);
-        let reader = Arc::new(SledReader::new(Arc::clone(dir), database));
-        let start = guard::catching(|| fold.begin(&*reader)).map_err(|panic| {
+        let generation = Arc::new(Generation::new(dir, database));
+        let start = guard::catching(|| fold.begin(&generation)).map_err(|panic| {
             Error::damaged(&path, super::Damage::Database { source: panic.into() })
         })??;
-        let last = verify::verify(&path, &reader, start, known, fold)?;
+        let last = verify::verify(&path, &generation, start, known, fold)?;
         let mark = verify::settle_mark(dir, options, stored, last)?;
+        open::finish(dir);
         dir.keep_ballast();
         Ok(Self {
             dir: Arc::clone(dir),
-            reader,
+            reader: Arc::new(SledReader::new(generation)),
             barrier,
             mark,
             encoder: Encoder::default(),
@@ -184,7 +192,8 @@ impl SledLog {
     }
 
     fn commit(&mut self, write: Write, last: Mark) -> Result<(), super::error::Source> {
-        let events = self.reader.events();
+        let generation = self.reader.current();
+        let events = generation.events();
         match write {
             Write::Lone(first, entry) => drop(events.insert(first.to_key(), entry)?),
             // One tree, so all or nothing.
@@ -212,6 +221,14 @@ impl EventLog for SledLog {
 
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::clone(&self.reader) as Arc<dyn LogReader>
+    }
+
+    fn dir(&self) -> Option<Arc<DataDir>> {
+        Some(Arc::clone(&self.dir))
+    }
+
+    fn adopt(&mut self, next: Rewrite) -> Result<Adopted, Error> {
+        self.take_over(next)
     }
 
     fn sync_mark(&mut self) -> Result<(), Error> {

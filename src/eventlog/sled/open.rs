@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::guard::{self, Guarded, Panicked};
 use crate::durable::{self, Barrier};
+use crate::eventlog::compact::{Base, Names};
 use crate::eventlog::error::Source;
 use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::migrate;
@@ -21,12 +22,20 @@ pub struct OpenOptions {
 /// An open database with the current schema.
 pub(super) struct Database {
     pub(super) events: ::sled::Tree,
-    _db: ::sled::Db,
+    /// Pieces of the base state.
+    pub(super) base: ::sled::Tree,
+    /// Records kept from before it.
+    pub(super) kept: ::sled::Tree,
+    /// What it says of itself.
+    pub(super) head: Option<Base>,
+    pub(super) db: ::sled::Db,
 }
 
 /// Opens the database of `dir`, creating it when there is none.
 pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
     let path = dir.log();
+    let names = Names::of(dir.root());
+    names.settle().map_err(|error| Error::storage("find", &path, error))?;
     if !path.exists() {
         create(dir, &path)?;
     }
@@ -55,16 +64,28 @@ pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
 /// Makes an empty database under another name first, so that a crash leaves all of it or nothing.
 fn create(dir: &DataDir, path: &Path) -> Result<(), Error> {
     let unfinished = dir.root().join("log.new");
+    drop(create_at(&unfinished)?);
+    fs::rename(&unfinished, path)
+        .and_then(|()| durable::fsync_dir(dir.root()))
+        .map_err(|error| Error::storage("create", path, error))
+}
+
+/// Makes an empty database where there may be the rest of another.
+pub(super) fn create_at(path: &Path) -> Result<Guarded<Database>, Error> {
     let failed = |error: io::Error| Error::storage("create", path, error);
-    match fs::remove_dir_all(&unfinished) {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    durable::prepare_database(&unfinished).map_err(failed)?;
-    let database = open(&unfinished).map_err(|failure| failure.into_error(path))?;
-    Barrier::of(&unfinished).map_err(failed)?;
-    drop(database);
-    fs::rename(&unfinished, path).and_then(|()| durable::fsync_dir(dir.root())).map_err(failed)
+    durable::prepare_database(path).map_err(failed)?;
+    let database = open_at(path)?;
+    Barrier::of(path).map_err(failed)?;
+    Ok(database)
+}
+
+/// Opens a database that nothing has happened to.
+pub(super) fn open_at(path: &Path) -> Result<Guarded<Database>, Error> {
+    open(path).map_err(|failure| failure.into_error(path))
 }
 
 /// Removes what a kill in the middle of writing a snapshot leaves: sled refuses to open beside it.
@@ -152,8 +173,16 @@ fn open(path: &Path) -> Result<Guarded<Database>, Failure> {
             None if !migrate::is_new(&db)? => return Err(Failure::Damaged(Damage::NoSchema)),
             stored => migrate::run(&db, stored)?,
         }
-        let events = db.open_tree(migrate::EVENTS)?;
-        Ok(Guarded::new(Database { events, _db: db }))
+        let head = db.open_tree(migrate::META)?.get(migrate::BASE_KEY)?;
+        let head = head.map(|head| Base::parse(&head)).transpose();
+        let head = head.map_err(|source| Failure::Damaged(Damage::Base { source }))?;
+        Ok(Guarded::new(Database {
+            events: db.open_tree(migrate::EVENTS)?,
+            base: db.open_tree(migrate::BASE)?,
+            kept: db.open_tree(migrate::KEPT)?,
+            head,
+            db,
+        }))
     })?
 }
 
@@ -174,4 +203,11 @@ pub(super) fn stored_mark(
 /// A failed read of the database's entries.
 pub(super) fn read_failed(path: &Path, error: ::sled::Error) -> Error {
     Failure::from(error).into_error(path)
+}
+
+/// Gives the space of the log back that this one has taken the place of, if there is one.
+pub(super) fn finish(dir: &DataDir) {
+    if let Err(error) = Names::of(dir.root()).finish() {
+        tracing::warn!(%error, "cannot remove the log from before it was rewritten");
+    }
 }

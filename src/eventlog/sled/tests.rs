@@ -1,5 +1,7 @@
 //! The log against real files, good and damaged.
 
+mod rewriting;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

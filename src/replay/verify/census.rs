@@ -6,7 +6,7 @@ use super::{Error, Listener, Phase, Problem, Report, Steps};
 use crate::chunks::{self, Store};
 use crate::domain::{ChunkId, ContentHash, Lsn};
 use crate::engine::keeper::{Names, Needed, Pins, needed};
-use crate::eventlog::LogReader;
+use crate::eventlog::{LogReader, readable};
 use crate::replay::source::Imported;
 use crate::views::Held;
 
@@ -79,7 +79,7 @@ pub(super) fn needed_chunks(
     held: &Held,
 ) -> Result<Vec<(ChunkId, Lsn)>, Error> {
     let mut finder = Finder { log, store, census: Census::default() };
-    finder.find(held, log.first())?;
+    finder.find(held)?;
     let mut census = finder.census;
     census.sort();
     Ok(census.chunks)
@@ -109,7 +109,7 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn find(&mut self, held: &Held, first: Lsn) -> Result<(), Error> {
+    fn find(&mut self, held: &Held) -> Result<(), Error> {
         let mut pins = Pins::new(held);
         for span in pins.spans(held.lsn()) {
             for record in self.log.scan(*span.start(), *span.end()) {
@@ -117,7 +117,7 @@ impl Finder<'_> {
             }
         }
         let mut names = Names::new(self.log, self.store);
-        for record in self.log.scan(first, held.lsn()) {
+        for record in readable(self.log, Lsn::FIRST, held.lsn()) {
             let record = record?;
             let lsn = record.lsn;
             for needed in needed(held, &pins, record) {

@@ -2,6 +2,7 @@
 
 use super::{Error, Listener, Phase, Problem, Report, Steps};
 use crate::domain::{ContentHash, Lsn, Record, sentence};
+use crate::engine::base_state;
 use crate::eventlog::codec::{self, Chain};
 use crate::eventlog::{self, LogReader};
 use crate::views::Published;
@@ -24,9 +25,8 @@ pub(super) fn first(
 ) -> Result<Option<Published>, Error> {
     let first = report.first_lsn;
     let mut steps = Steps::new(Phase::FirstFold, count(first, last), listener)?;
-    let mut state = Some(Published::default());
-    // Of a log that does not begin with its first record nobody knows what that one follows.
-    let mut chain = (first == Lsn::FIRST).then_some(Chain::START);
+    let mut state = begin(log, report);
+    let mut chain = Some(log.base().map_or(Chain::START, |base| base.chain));
     let mut next = first;
     for value in log.scan_values(first, last) {
         let (lsn, value) = match value {
@@ -83,6 +83,17 @@ fn fold(mut state: Published, record: &Record, report: &mut Report) -> Option<Pu
     }
 }
 
+/// The state that the first record follows.
+fn begin(log: &dyn LogReader, report: &mut Report) -> Option<Published> {
+    let state = base_state(log).map(Option::unwrap_or_default);
+    let noted = state.map_err(|wrong| {
+        let error = std::error::Error::source(&wrong).map(|source| format!("{wrong}: {source}"));
+        let error = error.unwrap_or_else(|| wrong.to_string());
+        report.add(Problem { kind: "base", lsn: None, chunk: None, error });
+    });
+    noted.ok()
+}
+
 /// Folds once more and compares.
 pub(super) fn again(
     log: &dyn LogReader,
@@ -93,7 +104,7 @@ pub(super) fn again(
 ) -> Result<(), Error> {
     let first = report.first_lsn;
     let mut steps = Steps::new(Phase::SecondFold, count(first, last), listener)?;
-    let mut state = Published::default();
+    let Some(mut state) = begin(log, report) else { return Ok(()) };
     for record in log.scan(first, last) {
         let record = record?;
         let Some(next) = fold(state, &record, report) else { return Ok(()) };

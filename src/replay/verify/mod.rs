@@ -50,7 +50,7 @@ pub struct Progress {
 /// Something that is not as it must be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Problem {
-    /// A stable word for programs: `chain`, `record`, `gap`, `fold`, `digest`, `missing_chunk`,
+    /// A stable word for programs: `base`, `chain`, `record`, `gap`, `fold`, `digest`, `missing_chunk`,
     /// `damaged_chunk`.
     pub kind: &'static str,
     /// The record where it is seen, or which needs the chunk.
@@ -82,6 +82,12 @@ pub struct Report {
 }
 
 impl Report {
+    fn base(&mut self, wrong: &eventlog::Error) {
+        let source = std::error::Error::source(wrong).and_then(std::error::Error::source);
+        let error = source.map_or_else(|| wrong.to_string(), ToString::to_string);
+        self.add(Problem { kind: "base", lsn: None, chunk: None, error });
+    }
+
     fn add(&mut self, problem: Problem) {
         self.problems_count += 1;
         if self.problems.len() < PROBLEMS_LISTED_MAX {
@@ -150,8 +156,13 @@ pub fn verify_log(
     live: Option<&Published>,
     listener: Listener<'_>,
 ) -> Result<(Report, Option<Held>), Error> {
+    // One log for all of it: its oldest records may be folded meanwhile.
+    let log = &*log.pinned();
     let first_lsn = log.first();
     let mut report = Report { first_lsn, last_lsn: last, ..Report::default() };
+    if let Err(wrong) = log.check_base() {
+        report.base(&wrong);
+    }
     let first = fold::first(log, last, &mut report, &mut *listener)?;
     let held = first.map(|first| -> Result<Held, Error> {
         let parts = first.parts();

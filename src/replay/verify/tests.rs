@@ -39,6 +39,10 @@ impl LogReader for Values {
         Lsn::FIRST
     }
 
+    fn pinned(&self) -> std::sync::Arc<dyn LogReader> {
+        std::sync::Arc::new(self.clone())
+    }
+
     fn disk_bytes(&self) -> u64 {
         0
     }

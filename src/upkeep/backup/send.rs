@@ -72,6 +72,17 @@ pub fn send(
     now: impl FnOnce() -> Published,
     out: impl Write,
 ) -> Result<(), Error> {
+    // One log for all of it: its oldest records may be folded meanwhile.
+    let log = &*log.pinned();
+    if log.base().is_some() {
+        // The format has no place yet for the state that such a log begins with, and for what is
+        // kept from before it; without them a restored log would be worth nothing.
+        return Err(Error::Refused(
+            "the log was compacted, which backups of a running service can't carry yet; stop the \
+             service and copy its data directory"
+                .to_owned(),
+        ));
+    }
     // In this order: what is held now stays as long as the hold because it is looked up under it,
     // and what is uploaded from here on because it is new. So all that the records of the state
     // refer to and that is held is in the list made after that.

@@ -1,0 +1,8 @@
+//! Folding the oldest records into a state, so that the log gives their space back.
+
+mod base;
+pub(in crate::eventlog) mod kept;
+mod names;
+
+pub use self::base::{Base, BaseError, PIECE_BYTES};
+pub(in crate::eventlog) use self::names::{Marker, Names, Step};

@@ -1,0 +1,120 @@
+//! Folding the oldest records of the log when somebody asks for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use warp::reply::Response;
+
+use super::App;
+use super::error::Error;
+use super::negotiate::Media;
+use super::request::{Query, Request};
+use super::respond;
+use crate::clock::monotonic;
+use crate::domain::Lsn;
+use crate::engine::{self, CompactOrder, CompactProgress, CompactReport, Status};
+
+/// Between two lines about how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Lines that wait for the client.
+const LINES_WAITING: usize = 4;
+
+/// One line of the answer.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line<'a> {
+    Progress(CompactProgress),
+    Report(&'a CompactReport),
+    /// It was not done.
+    Error(String),
+}
+
+/// POST `/compute/log/compact?before=LSN&keep=S`: lines about how far it is, and at last the report.
+pub(super) async fn compact(request: Request) -> Result<Response, Error> {
+    request.choose(&[Media::JsonLines, Media::Json])?;
+    let order = order(request.query())?;
+    let app = request.app.clone();
+    match app.engine.status() {
+        Status::Ready => {}
+        Status::Starting => return Err(engine::Error::Starting.into()),
+        Status::Stopping => return Err(engine::Error::Stopping.into()),
+        Status::Poisoned(_) => return Err(engine::Error::Poisoned.into()),
+    }
+    let lsn = app.engine.durable();
+    let share = app.answers.stream(&app).await?;
+    let (lines, mut pieces) = mpsc::channel(LINES_WAITING);
+    tokio::spawn(async move {
+        // The semaphore is never closed.
+        let Ok(turn) = app.compacting.clone().acquire_owned().await else { return };
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            run(&app, order, &lines);
+        });
+        if done.await.is_err() {
+            tracing::error!("compacting the log panicked");
+        }
+    });
+    // What is refused before anything is done is told by a status.
+    let first = match pieces.recv().await {
+        Some(Ok(first)) => first,
+        Some(Err(refused)) => return Err(refused),
+        None => return Err(Error::Internal("compacting the log failed".into())),
+    };
+    let (client, rest) = mpsc::channel(LINES_WAITING);
+    tokio::spawn(async move {
+        while let Some(piece) = pieces.recv().await {
+            let piece = piece.unwrap_or_else(|error| line(&Line::Error(respond::sentence(&error))));
+            if client.send(Ok(piece)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let answer = respond::stream_from(Some(first), Media::JsonLines, None, rest, Some(share));
+    Ok(respond::true_at(answer, lsn))
+}
+
+fn order(query: Query<'_>) -> Result<CompactOrder, Error> {
+    let before: Option<Lsn> = query.parse("before", "an LSN")?;
+    let expected = "a number of seconds, at least 0";
+    let keep = query.parse::<f64>("keep", expected)?.map(|seconds| {
+        Duration::try_from_secs_f64(seconds).map_err(|_| {
+            let found = query.text("keep").unwrap_or_default().chars().take(48).collect();
+            Error::BadParameter { name: "keep", expected, found }
+        })
+    });
+    Ok(CompactOrder { before, keep: keep.transpose()? })
+}
+
+type Lines = mpsc::Sender<Result<Bytes, Error>>;
+
+/// Goes on also when the client has gone: what it asked for is worth having.
+fn run(app: &Arc<App>, order: CompactOrder, lines: &Lines) {
+    let mut told: Option<Instant> = None;
+    let mut listener = |progress: CompactProgress| {
+        // The first is told when all that could be refused at once has been looked at.
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            told = Some(monotonic());
+            // A client that takes nothing doesn't hold it up.
+            drop(lines.try_send(Ok(line(&Line::Progress(progress)))));
+        }
+    };
+    let done = match app.engine.compact_blocking(order, &mut listener) {
+        Ok(report) => Ok(line(&Line::Report(&report))),
+        Err(error) => {
+            let error = Error::from(error);
+            tracing::warn!(error = respond::sentence(&error), "the log was not compacted");
+            Err(error)
+        }
+    };
+    drop(lines.blocking_send(done));
+}
+
+fn line(line: &Line<'_>) -> Bytes {
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
