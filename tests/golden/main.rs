@@ -32,11 +32,12 @@ const KEEP: [&str; 6] =
     ["--min-free-space", "0", "--result-retention", "keep", "--shutdown-grace", "0s"];
 
 /// The directory of each schema that a version had.
-const DIRECTORIES: [(&str, &[u8]); 4] = [
+const DIRECTORIES: [(&str, &[u8]); 5] = [
     ("1", include_bytes!("../../migrations/0001_initial/directory.tar.gz")),
     ("2", include_bytes!("../../migrations/0002_queues/directory.tar.gz")),
     ("3", include_bytes!("../../migrations/0003_recordings/directory.tar.gz")),
     ("4", include_bytes!("../../migrations/0004_frames/directory.tar.gz")),
+    ("5", include_bytes!("../../migrations/0005_compaction/directory.tar.gz")),
 ];
 
 /// Opens the directory that is packed in `packed` with today's program, and asks for everything.
@@ -107,14 +108,18 @@ fn fill(data: &Path) -> Answers {
     let results = batch["results"].as_array().unwrap();
     jobs.extend(results.iter().map(|result| result["lsn"].as_u64().unwrap()));
     jobs.push(submit(&http, &failing, 1));
-    // Where it has queues and recordings, there are some.
+    // Where it has queues and recordings, there are some; and where it folds old records, it does.
     let queue = http.post("/compute/queues", &serde_json::json!({ "name": "cook" })).unwrap();
     assert!(matches!(queue.status, 200 | 404 | 405), "{queue:?}");
     let recording = http.post("/compute/record/start", &serde_json::json!({})).unwrap();
     assert!(matches!(recording.status, 200 | 404 | 405), "{recording:?}");
     jobs.push(submit(&http, &quick, 500));
-    jobs.iter().for_each(|job| answers::until_ended(&http, *job));
+    for job in jobs {
+        answers::until_ended(&http, job);
+    }
     http.post("/compute/record/stop", &serde_json::json!({})).unwrap();
+    let compacted = http.post("/compute/log/compact?before=40", &serde_json::json!({})).unwrap();
+    assert!(matches!(compacted.status, 200 | 404 | 405), "{compacted:?}");
     submit(&http, &endless, 1);
     service.kill();
     let service = start(data);
