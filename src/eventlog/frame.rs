@@ -32,6 +32,8 @@ impl Packer {
         let full = if self.entry.len() + more > FRAME_BYTES_MAX { self.take() } else { None };
         if self.records == 0 {
             self.first = lsn;
+            // One allocation in place of many, and none that is much too large.
+            self.entry.reserve(if full.is_some() { FRAME_BYTES_MAX } else { 1 + more });
             self.entry.push(FRAME);
         }
         self.records += 1;

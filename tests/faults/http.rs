@@ -75,6 +75,7 @@ impl Http {
 
     /// GET of JSON that must be there.
     #[track_caller]
+    #[allow(dead_code, reason = "shared by several test programs")]
     pub(crate) fn json(&self, path: &str) -> Value {
         self.get(path).unwrap_or_else(|_| panic!("no answer to GET {path}")).expect(200)
     }

@@ -243,7 +243,7 @@ impl Past {
     pub fn follow(&self, state: &Arc<Published>) {
         // A clone copies open jobs one by one: the more there are, the fewer clones.
         let open = u64::try_from(state.unshared()).unwrap_or(u64::MAX);
-        let every = self.options.trail_every.max(open / 12).max(1);
+        let every = self.options.trail_every.max(open / 3).max(1);
         self.due.store(state.lsn().0.saturating_add(every), Ordering::Relaxed);
         lock(&self.trail).push(Arc::clone(state));
     }
