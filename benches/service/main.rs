@@ -1,7 +1,8 @@
 //! What the service costs, as ratios to what this machine can do, measured in one run.
 //!
 //! `cargo bench --bench service` prints everything; a name after `--` picks a part: `submit`,
-//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`, `replay`, `start`. Figures are medians of three, with the two
+//! `batch`, `noop`, `chunks`, `memory`, `queries`, `past`, `replay`, `start`, `steady`. Figures are
+//! medians of three, with the two
 //! sides of each ratio taken in turn, so that a machine that drifts moves both.
 
 #![allow(
@@ -28,6 +29,7 @@ mod queries;
 mod replay;
 mod server;
 mod start;
+mod steady;
 mod submit;
 
 fn main() {
@@ -63,6 +65,9 @@ fn main() {
     }
     if wanted("start") {
         start::run();
+    }
+    if wanted("steady") {
+        steady::run();
     }
 }
 
