@@ -60,8 +60,11 @@ fn tidy(folder: &mut Folder) -> bool {
     folder.tidy(delete_tree).unwrap_or(false)
 }
 
+/// Inode, mode, extended attributes and content of an entry.
+type Looks = (u64, u32, usize, Option<Vec<u8>>);
+
 /// All that an attempt can see, but the action.
-fn seen(root: &Path) -> BTreeMap<PathBuf, (u64, u32, usize, Option<Vec<u8>>)> {
+fn seen(root: &Path) -> BTreeMap<PathBuf, Looks> {
     let mut all = BTreeMap::new();
     let mut open = vec![root.to_owned()];
     while let Some(path) = open.pop() {
