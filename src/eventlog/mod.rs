@@ -106,8 +106,11 @@ pub trait LogReader: Send + Sync {
     /// makes a record of a value.
     fn scan_values(&self, from: Lsn, to: Lsn) -> Box<dyn Iterator<Item = Value> + Send + '_>;
 
-    /// The chain hash of the record at `lsn`, if there is one.
+    /// The chain hash of the record at `lsn`, if there is one, or if the base state ends with it.
     fn chain(&self, lsn: Lsn) -> Result<Option<Chain>, Error> {
+        if let Some(base) = self.base().filter(|base| base.lsn == lsn) {
+            return Ok(Some(base.chain));
+        }
         let value = self.scan_values(lsn, lsn).next().transpose()?;
         Ok(value.filter(|(found, _)| *found == lsn).map(|(_, value)| Chain::of(lsn, &value)))
     }

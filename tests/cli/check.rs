@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, Done, done, program};
 use crate::speaker::{recorded, speaker};
 
-fn check(data: &Path, args: &[&str]) -> (Done, Value) {
+pub(crate) fn check(data: &Path, args: &[&str]) -> (Done, Value) {
     let mut command = program(data.parent().unwrap());
     command.args(["check", "--json", "--data-dir"]).arg(data).args(args);
     let done = done(command.output().unwrap());
@@ -15,7 +15,7 @@ fn check(data: &Path, args: &[&str]) -> (Done, Value) {
     (done, report)
 }
 
-fn kinds(report: &Value) -> Vec<&str> {
+pub(crate) fn kinds(report: &Value) -> Vec<&str> {
     let mut kinds: Vec<&str> = report["findings"]
         .as_array()
         .unwrap()
@@ -27,7 +27,7 @@ fn kinds(report: &Value) -> Vec<&str> {
     kinds
 }
 
-fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
+pub(crate) fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
     let found = report["findings"].as_array().unwrap().iter().find(|f| f["kind"] == kind);
     found.unwrap_or_else(|| panic!("{kind}: {report}"))
 }
@@ -49,7 +49,7 @@ fn stopped() -> (tempfile::TempDir, tempfile::TempDir) {
 }
 
 /// Changes the entries of a tree.
-fn tamper(
+pub(crate) fn tamper(
     db: &Path,
     segment: usize,
     tree: &str,

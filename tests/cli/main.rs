@@ -5,6 +5,7 @@
 mod backup;
 mod bench;
 mod check;
+mod compact;
 mod demo;
 mod exec;
 mod feeds;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::reader::Generation;
 use super::{SledLog, framed, guard, open, records};
 use crate::domain::{Lsn, Record};
-use crate::eventlog::compact::Base;
+use crate::eventlog::compact::{Base, Names};
 use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::{Damage, DataDir, Error, LogReader, Value};
 
@@ -28,6 +28,12 @@ pub struct Inspected {
 }
 
 impl SledLog {
+    /// Whether there is a log in `dir`, whatever state it is in.
+    pub fn is_there(dir: &DataDir) -> bool {
+        let names = Names::of(dir.root());
+        [names.log(), names.next(), names.old()].iter().any(|path| path.exists())
+    }
+
     /// Opens the database of a log and looks at nothing in it. The database itself may be changed by
     /// that as by any opening, its records are not.
     pub fn inspect(dir: &Arc<DataDir>) -> Result<Inspected, Error> {

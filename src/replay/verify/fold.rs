@@ -15,17 +15,18 @@ fn count(first: Lsn, last: Lsn) -> u64 {
     last.next().0.saturating_sub(first.0)
 }
 
-/// Reads and folds; notes what is wrong with the records themselves. None when there is no state to
+/// Reads and folds from `begin` on, if there is that; notes what is wrong with the records themselves. None when there is no state to
 /// speak of.
 pub(super) fn first(
     log: &dyn LogReader,
     last: Lsn,
+    begin: Option<Published>,
     report: &mut Report,
     listener: Listener<'_>,
 ) -> Result<Option<Published>, Error> {
     let first = report.first_lsn;
     let mut steps = Steps::new(Phase::FirstFold, count(first, last), listener)?;
-    let mut state = begin(log, report);
+    let mut state = begin;
     let mut chain = Some(log.base().map_or(Chain::START, |base| base.chain));
     let mut next = first;
     for value in log.scan_values(first, last) {
@@ -84,7 +85,7 @@ fn fold(mut state: Published, record: &Record, report: &mut Report) -> Option<Pu
 }
 
 /// The state that the first record follows.
-fn begin(log: &dyn LogReader, report: &mut Report) -> Option<Published> {
+pub(super) fn begin(log: &dyn LogReader, report: &mut Report) -> Option<Published> {
     let state = base_state(log).map(Option::unwrap_or_default);
     let noted = state.map_err(|wrong| {
         let error = std::error::Error::source(&wrong).map(|source| format!("{wrong}: {source}"));

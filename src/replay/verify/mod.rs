@@ -160,10 +160,9 @@ pub fn verify_log(
     let log = &*log.pinned();
     let first_lsn = log.first();
     let mut report = Report { first_lsn, last_lsn: last, ..Report::default() };
-    if let Err(wrong) = log.check_base() {
-        report.base(&wrong);
-    }
-    let first = fold::first(log, last, &mut report, &mut *listener)?;
+    let sound = log.check_base().map_err(|wrong| report.base(&wrong)).is_ok();
+    let begin = if sound { fold::begin(log, &mut report) } else { None };
+    let first = fold::first(log, last, begin, &mut report, &mut *listener)?;
     let held = first.map(|first| -> Result<Held, Error> {
         let parts = first.parts();
         report.digest = Some(first.digest());

@@ -45,8 +45,8 @@ const UPLOAD: &str = "upload it again, or restore the directory from a backup";
 const SETTLE: &str = "nothing: it is removed by --repair, or with the next start";
 
 /// What a running service tells of itself.
-const OF_SERVICE: [&str; 7] =
-    ["record", "gap", "chain", "fold", "digest", "missing_chunk", "damaged_chunk"];
+const OF_SERVICE: [&str; 8] =
+    ["base", "record", "gap", "chain", "fold", "digest", "missing_chunk", "damaged_chunk"];
 
 impl Finding {
     /// Of a kind that a running service tells; one that it doesn't is taken for `record`.
@@ -106,6 +106,11 @@ fn words(kind: &str) -> (Weight, &'static str, &'static str) {
             "use that version; nothing was changed",
         ),
         "log" => (Fatal, "no record can be read", RESTORE),
+        "base" => (
+            Fatal,
+            "the state that the log begins with, or a record that is kept from before it, is lost",
+            RESTORE,
+        ),
         "record" | "gap" => (Fatal, "what happened there is not known any more", RESTORE),
         "chain" | "fold" => (Fatal, "records were changed, exchanged or lost before it", RESTORE),
         "digest" => (Fatal, "the same records gave two states", RESTORE),

@@ -8,7 +8,11 @@ use crate::eventlog::DataDir;
 /// All of it, in order.
 pub(super) fn find(dir: &DataDir) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    among(dir.root(), &mut found, |name, _| name == "log.new" || is_new(name));
+    among(dir.root(), &mut found, |name, _| {
+        // Opening the log removes it, too, unless it is the log.
+        let unfinished = name == "log.next" && dir.log().exists();
+        name == "log.new" || unfinished || is_new(name)
+    });
     among(&dir.log(), &mut found, |name, _| is_of_engine(name));
     among(&dir.checkpoints(), &mut found, |name, _| is_new(name));
     let chunks = dir.chunks();
@@ -25,6 +29,13 @@ pub(super) fn find(dir: &DataDir) -> Vec<PathBuf> {
     }
     found.sort_unstable();
     found
+}
+
+/// What a stop in the middle of compacting the log leaves beside the log that opening it has settled
+/// on, in the order in which it may be removed.
+pub(super) fn replaced(dir: &DataDir) -> Vec<PathBuf> {
+    let paths = ["log.swap", "log.old"].map(|name| dir.root().join(name));
+    paths.into_iter().filter(|path| path.exists()).collect()
 }
 
 /// A small file that was being written.

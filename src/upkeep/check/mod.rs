@@ -83,6 +83,7 @@ pub fn check(dir: &Arc<DataDir>, repair: bool, listener: Listener<'_>) -> Result
     let (log, held) = check.log(&mut *listener)?;
     check.chunks(log.as_deref(), held.as_ref(), listener)?;
     check.checkpoints(log.as_deref());
+    check.replaced();
     Ok(check.report)
 }
 
@@ -103,9 +104,18 @@ impl Check<'_> {
         }
     }
 
+    /// A log that another has taken the place of. It goes only when that one is sound.
+    fn replaced(&mut self) {
+        for path in leftovers::replaced(self.dir) {
+            let mut finding = Finding::of("leftover", "the log was being compacted at a stop");
+            finding.repaired = self.repair && self.report.starts && leftovers::remove(&path);
+            self.report.add(finding.at(&path));
+        }
+    }
+
     fn log(&mut self, listener: Listener<'_>) -> Result<OpenedLog, Error> {
         let path = self.dir.log();
-        if !path.exists() {
+        if !SledLog::is_there(self.dir) {
             self.report.add(Finding::of("log", "it is not there").at(&path));
             return Ok((None, None));
         }
@@ -153,9 +163,15 @@ impl Check<'_> {
                 Finding::of("lost_tail", error).about(Some(last.next()), None).remedy(remedy)
             }
             Ok(Some(mark)) if mark.lsn == Lsn::ZERO => return,
+            // Folded since, so what there is is later than what was acknowledged.
+            Ok(Some(mark)) if log.base().is_some_and(|base| mark.lsn < base.lsn) => return,
             Ok(Some(mark)) => {
-                let value = log.scan_values(mark.lsn, mark.lsn).find_map(Result::ok);
-                let chain = value.map(|(lsn, value)| Chain::of(lsn, &value));
+                let base = log.base().filter(|base| base.lsn == mark.lsn);
+                let value = || log.scan_values(mark.lsn, mark.lsn).find_map(Result::ok);
+                let chain = match base {
+                    Some(base) => Some(base.chain),
+                    None => value().map(|(lsn, value)| Chain::of(lsn, &value)),
+                };
                 if chain == Some(mark.chain) {
                     return;
                 }
