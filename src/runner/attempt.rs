@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::collect::{collect, with_tail};
 use super::failure::{Stop, cut, failure, signal_text};
-use super::folder::{self, ACTION_FILE};
+use super::folder::{ACTION_FILE, Folder};
 use super::link::{Lease, Lost};
 use super::local::{Control, Inner};
 use super::protocol::{Ended, Exit, Reply, Spawn};
@@ -15,60 +15,70 @@ use crate::chunks::Hold;
 use crate::clock::monotonic;
 use crate::domain::{AttemptRef, Failure, FailureKind, Outcome, Usage};
 
+/// What came of an attempt.
+pub(super) struct Made {
+    pub(super) outcome: Outcome,
+    pub(super) usage: Usage,
+    /// Keeps what it made until the report about it is queued.
+    pub(super) hold: Option<Hold>,
+    /// Its folder, where another attempt may run in it: what was started in it ended by itself,
+    /// and nothing of it lives any more.
+    pub(super) folder: Option<Folder>,
+}
+
+impl From<Outcome> for Made {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, usage: Usage::default(), hold: None, folder: None }
+    }
+}
+
 impl Inner {
     /// Makes one attempt.
-    pub(super) fn attempt(
-        &self,
-        launch: &Launch,
-        control: &Control,
-    ) -> (Outcome, Usage, Option<Hold>) {
-        let mut usage = Usage::default();
-        let mut hold = None;
-        let outcome = self.steps(launch, control, &mut usage, &mut hold).unwrap_or_else(|stop| {
-            Outcome::Failed(match stop {
-                Stop::Failed(failure) => failure,
-                Stop::Cut(reason) => cut(reason),
-            })
-        });
-        (outcome, usage, hold)
+    pub(super) fn attempt(&self, launch: &Launch, control: &Control) -> Made {
+        self.steps(launch, control).unwrap_or_else(|stop| Made::from(stopped(stop)))
     }
 
-    fn steps(
+    fn steps(&self, launch: &Launch, control: &Control) -> Result<Made, Stop> {
+        if let Some(cut) = control.is_cut() {
+            return Err(Stop::Cut(cut));
+        }
+        let worker = self.workers.get(launch.worker, &launch.descriptor, control)?;
+        let mut folder =
+            self.folders.take(launch.attempt, launch.worker, &worker).inspect_err(|_| {
+                if worker.files.iter().any(|file| !file.source.exists()) {
+                    // Somebody deleted what was unpacked; the next try unpacks it again.
+                    self.workers.forget(launch.worker);
+                }
+            })?;
+        folder.fill(self, &launch.action, control)?;
+        let ended = self.process(launch.attempt, &folder.path, &worker, control)?;
+        let usage = Usage { cpu_ms: ended.cpu_ms, peak_rss_bytes: ended.peak_rss_bytes };
+        let hold = Some(self.store.hold());
+        let outcome = self.outcome(&ended, &folder.path, &worker, control).unwrap_or_else(stopped);
+        let keep = ended.alone && matches!(ended.exit, Exit::Code(_));
+        Ok(Made { outcome, usage, hold, folder: keep.then_some(folder) })
+    }
+
+    /// What the end of a process means, with what it made in the store.
+    fn outcome(
         &self,
-        launch: &Launch,
+        ended: &Ended,
+        folder: &Path,
+        worker: &Worker,
         control: &Control,
-        usage: &mut Usage,
-        hold: &mut Option<Hold>,
     ) -> Result<Outcome, Stop> {
         if let Some(cut) = control.is_cut() {
             return Err(Stop::Cut(cut));
         }
-        let folder = self.folder(launch.attempt);
-        let worker = self.workers.get(launch.worker, &launch.descriptor, control)?;
-        if let Err(stop) = folder::make(self, &folder, &worker, &launch.action, control) {
-            if worker.files.iter().any(|file| !file.source.exists()) {
-                // Somebody deleted what was unpacked; the next try unpacks it again.
-                self.workers.forget(launch.worker);
-            }
-            return Err(stop);
-        }
-        let ended = self.process(launch.attempt, &folder, &worker, control)?;
-        *usage = Usage { cpu_ms: ended.cpu_ms, peak_rss_bytes: ended.peak_rss_bytes };
-        if let Some(cut) = control.is_cut() {
-            return Err(Stop::Cut(cut));
-        }
-        *hold = Some(self.store.hold());
-        if ended.exit == Exit::Code(0) {
-            match collect(&self.store, &folder, &ended.stderr, control) {
-                Err(Stop::Failed(failure)) => {
-                    Err(with_tail(&self.store, failure, &ended.stderr).into())
-                }
-                other => other,
+        let failure = if ended.exit == Exit::Code(0) {
+            match collect(&self.store, folder, &ended.stderr, control) {
+                Err(Stop::Failed(failure)) => failure,
+                other => return other,
             }
         } else {
-            let failure = exit_failure(&ended, &worker);
-            Err(with_tail(&self.store, failure, &ended.stderr).into())
-        }
+            exit_failure(ended, worker)
+        };
+        Err(with_tail(&self.store, failure, &ended.stderr).into())
     }
 
     /// Runs the process in a slot of the supervisor and reports its start and its end.
@@ -148,6 +158,13 @@ impl Inner {
             }
         }
     }
+}
+
+fn stopped(stop: Stop) -> Outcome {
+    Outcome::Failed(match stop {
+        Stop::Failed(failure) => failure,
+        Stop::Cut(reason) => cut(reason),
+    })
 }
 
 /// Why there was no process.

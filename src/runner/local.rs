@@ -5,33 +5,27 @@ use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::deleter::Deleter;
+use super::attempt::Made;
+use super::folders::{Folders, WORKERS};
 use super::link::{Link, LinkOptions};
 use super::protocol::{self, Request, Sandbox};
-use super::workers::{UNFINISHED, Workers};
+use super::workers::Workers;
 use super::{Launch, Report, Reports, Runner};
 use crate::chunks::Store;
 use crate::clock::{Entropy, System, monotonic};
-use crate::domain::{AttemptRef, Failure, FailureKind, Host, Outcome, RunnerName, Usage};
+use crate::domain::{AttemptRef, Failure, FailureKind, Host, Outcome, RunnerName};
 
 /// Threads beyond two per slot: attempts whose process is gone gather their outputs and wait for
 /// the disk while the next processes run.
 const SPARE_THREADS: usize = 4;
 /// How long a stop waits for folders to be deleted; the next start deletes the rest.
 const DELETE_MAX: Duration = Duration::from_secs(2);
-/// Name of the folder, in that directory, of the attempts' folders.
-const RUN: &str = "run";
-/// Name of the folder, in that directory, of what an earlier life left behind.
-const TRASH: &str = "trash";
-/// Name of the folder, in that directory, of unpacked workers.
-const WORKERS: &str = "workers";
-
 /// Settings of a [`LocalRunner`].
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
@@ -80,15 +74,13 @@ pub struct LocalRunner {
 pub(super) struct Inner {
     pub(super) slots: usize,
     pub(super) sandbox: Sandbox,
-    /// Absolute path of the attempts' folders.
-    pub(super) folders: PathBuf,
+    pub(super) folders: Folders,
     /// First half of every marker.
     pub(super) nonce: String,
     pub(super) serials: AtomicU64,
     pub(super) store: Store,
     pub(super) workers: Workers,
     pub(super) link: Link,
-    deleter: Deleter,
     reports: Arc<dyn Reports>,
     queue: Mutex<Queue>,
     /// Something to do for a thread.
@@ -132,8 +124,14 @@ impl LocalRunner {
         store: Store,
         reports: Arc<dyn Reports>,
     ) -> Result<Self, StartError> {
-        let deleter = Deleter::start().map_err(StartError::Thread)?;
-        let (data_dir, folders) = prepare_folders(&options.data_dir, &deleter)?;
+        let threads = 2 * options.slots + SPARE_THREADS;
+        let failed = |source| StartError::Folder { path: options.data_dir.clone(), source };
+        fs::create_dir_all(&options.data_dir).map_err(failed)?;
+        // Absolute, because the supervisor works elsewhere; without links, because that is how the
+        // kernel shows where a process works.
+        let data_dir = options.data_dir.canonicalize().map_err(failed)?;
+        // More than one for each thread are never in use at once.
+        let folders = Folders::prepare(&data_dir, threads)?;
         let mut random = [0; 8];
         System.fill(&mut random);
         let nonce = hex::encode(random);
@@ -141,7 +139,7 @@ impl LocalRunner {
             program: options.supervisor,
             slots: options.slots,
             nonce: nonce.clone(),
-            folders: folders.clone(),
+            folders: folders.root().to_owned(),
         })
         .map_err(StartError::Supervisor)?;
         let inner = Arc::new(Inner {
@@ -153,14 +151,13 @@ impl LocalRunner {
             workers: Workers::new(data_dir.join(WORKERS), store.clone()),
             store,
             link,
-            deleter,
             reports,
             queue: Mutex::new(Queue::default()),
             work: Condvar::new(),
             over: Condvar::new(),
         });
         let runner = Self { inner, threads: Mutex::new(Vec::new()) };
-        for number in 0..2 * options.slots + SPARE_THREADS {
+        for number in 0..threads {
             let inner = Arc::clone(&runner.inner);
             let thread = std::thread::Builder::new()
                 .name(format!("attempt-{number}"))
@@ -232,7 +229,7 @@ impl Runner for LocalRunner {
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             let _it_panicked_and_said_so = thread.join();
         }
-        self.inner.deleter.stop(DELETE_MAX);
+        self.inner.folders.stop(DELETE_MAX);
     }
 }
 
@@ -247,13 +244,15 @@ impl Inner {
     fn work(&self) {
         while let Some((launch, control)) = self.next() {
             let attempt = launch.attempt;
-            // What it made stays until the report about it is queued.
-            let (outcome, usage, _hold) =
-                catch_unwind(AssertUnwindSafe(|| self.attempt(&launch, &control)))
-                    .unwrap_or_else(|_| (panicked(), Usage::default(), None));
+            let made = catch_unwind(AssertUnwindSafe(|| self.attempt(&launch, &control)));
+            let Made { outcome, usage, hold, folder } = made.unwrap_or_else(|_| panicked().into());
             control.process_gone();
             self.report(Report::Finished { attempt, outcome, usage });
-            self.deleter.delete(self.folder(attempt));
+            drop(hold);
+            match folder {
+                Some(folder) => self.folders.give_back(folder),
+                None => self.folders.discard(attempt),
+            }
             let mut queue = lock(&self.queue);
             queue.open.remove(&attempt);
             if queue.stopping {
@@ -279,12 +278,6 @@ impl Inner {
         self.reports.report(report);
     }
 
-    /// Where an attempt runs. The name is never used again, so nothing left of another attempt
-    /// can be in it.
-    pub(super) fn folder(&self, attempt: AttemptRef) -> PathBuf {
-        self.folders.join(format!("{}-{}", attempt.execution, attempt.attempt))
-    }
-
     pub(super) fn next_serial(&self) -> u64 {
         self.serials.fetch_add(1, Ordering::Relaxed)
     }
@@ -294,7 +287,7 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("slots", &self.slots)
-            .field("folders", &self.folders)
+            .field("folders", &self.folders.root())
             .finish_non_exhaustive()
     }
 }
@@ -335,39 +328,6 @@ impl Control {
     pub(super) fn process_gone(&self) {
         lock(&self.state).process = None;
     }
-}
-
-/// Makes the folders of `data_dir` and has leftovers deleted.
-fn prepare_folders(data_dir: &Path, deleter: &Deleter) -> Result<(PathBuf, PathBuf), StartError> {
-    let failed = |path: &Path, source| StartError::Folder { path: path.into(), source };
-    fs::create_dir_all(data_dir).map_err(|source| failed(data_dir, source))?;
-    // Absolute, because the supervisor works elsewhere; without links, because that is how the
-    // kernel shows where a process works.
-    let data_dir = data_dir.canonicalize().map_err(|source| failed(data_dir, source))?;
-    let (run, trash) = (data_dir.join(RUN), data_dir.join(TRASH));
-    fs::create_dir_all(&trash).map_err(|source| failed(&trash, source))?;
-    // Renamed first: what comes next may want the names while the deleter is still at it.
-    let discard = |path: &Path| {
-        let mut random = [0; 8];
-        System.fill(&mut random);
-        fs::rename(path, trash.join(hex::encode(random))).map_err(|source| failed(path, source))
-    };
-    if fs::symlink_metadata(&run).is_ok() {
-        discard(&run)?;
-    }
-    fs::create_dir(&run).map_err(|source| failed(&run, source))?;
-    let workers = data_dir.join(WORKERS);
-    fs::create_dir_all(&workers).map_err(|source| failed(&workers, source))?;
-    for entry in fs::read_dir(&workers).map_err(|source| failed(&workers, source))? {
-        let entry = entry.map_err(|source| failed(&workers, source))?;
-        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
-            discard(&entry.path())?;
-        }
-    }
-    for entry in fs::read_dir(&trash).map_err(|source| failed(&trash, source))? {
-        deleter.delete(entry.map_err(|source| failed(&trash, source))?.path());
-    }
-    Ok((data_dir, run))
 }
 
 fn panicked() -> Outcome {

@@ -6,6 +6,7 @@ mod content;
 mod deleter;
 mod failure;
 mod folder;
+mod folders;
 mod link;
 pub mod local;
 mod process;

@@ -83,6 +83,8 @@ pub(super) struct Ended {
     /// User and system time.
     pub(super) cpu_ms: u64,
     pub(super) peak_rss_bytes: u64,
+    /// For certain no process that it started is there any more.
+    pub(super) alone: bool,
     /// The last [`super::supervisor::TAIL_BYTES_MAX`] of stderr.
     #[serde(with = "serde_bytes")]
     pub(super) stderr: Vec<u8>,

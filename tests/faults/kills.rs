@@ -160,10 +160,11 @@ impl Tally {
                 self.kills_starting += KILLS_STARTING as u64;
             }
         }
+        let left = leftovers(data);
         let service = Service::start(data, &["--slots", "8", "--retry-backoff", "20ms"]);
         witness.check(&service, former);
         witness.check_all(&service);
-        emptied(data, &leftovers(data));
+        emptied(data, &left);
         service.terminate();
         assert!(service.wait().status.success());
         self.totals.add(&witness);

@@ -21,6 +21,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Writes an output object without values and exits 0.
 pub(crate) const SUCCEED: &str = "printf '\\002\\000' > Build.output";
 
+/// What is in the folder of a script before it runs, but for the action.
+const SKELETON: [&str; 6] = [
+    "Engine",
+    "Engine/Binaries",
+    "Engine/Binaries/Linux",
+    "Engine/Binaries/Linux/script",
+    "Inputs",
+    "Outputs",
+];
+
 pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
@@ -231,6 +241,20 @@ impl Bench {
         std::fs::read_dir(self.dir.path().join("run")).unwrap().count()
     }
 
+    /// Whether nothing is left of any attempt: the folders that wait for the next one are at most
+    /// as many as can be in use, and hold what a script has before it runs.
+    pub(crate) fn is_tidy(&self, slots: usize) -> bool {
+        let folders: Vec<_> = std::fs::read_dir(self.dir.path().join("run")).unwrap().collect();
+        let is_skeleton = |entry: &std::io::Result<std::fs::DirEntry>| {
+            let mut names = list(&entry.as_ref().unwrap().path());
+            names.retain(|name| name != "Build.action");
+            names == SKELETON
+        };
+        is_empty(&self.dir.path().join("trash"))
+            && folders.len() <= 2 * slots + 4
+            && folders.iter().all(is_skeleton)
+    }
+
     pub(crate) fn folder(&self, attempt: AttemptRef) -> PathBuf {
         self.dir.path().join(format!("run/{}-{}", attempt.execution, attempt.attempt))
     }
@@ -305,6 +329,24 @@ pub(crate) fn unique_seconds() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("1000{}.{number}5", std::process::id())
+}
+
+/// Names of all that is in `folder`, relative to it, sorted; links are not followed.
+pub(crate) fn list(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(dir) = open.pop() {
+        // Folders may go meanwhile.
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            names.push(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push(path);
+            }
+        }
+    }
+    names.sort();
+    names
 }
 
 /// Processes with `argument` on their command line.

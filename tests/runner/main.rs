@@ -9,6 +9,7 @@
 
 mod bench;
 mod ends;
+mod kept;
 mod outputs;
 mod processes;
 mod survival;

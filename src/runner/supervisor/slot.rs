@@ -119,14 +119,15 @@ fn start(shared: &Shared, index: usize, spawn: Spawn) -> io::Result<Option<Runni
             timeout: spawn.timeout_ms.map(Duration::from_millis),
         })),
         Err(error) => {
-            end(shared, index, child, leader)?;
+            end(shared, index, child, leader).0?;
             Err(error)
         }
     }
 }
 
-/// Kills what is left of the group, reaps the process and kills its strays.
-fn end(shared: &Shared, index: usize, child: Child, leader: Pid) -> io::Result<ResUse> {
+/// Kills what is left of the group, reaps the process and kills its strays. Says besides whether
+/// nothing of it can be left.
+fn end(shared: &Shared, index: usize, child: Child, leader: Pid) -> (io::Result<ResUse>, bool) {
     let used = {
         let slot = shared.slot(index);
         // Before reaping: as long as the process is a zombie, its group's id is not given away.
@@ -137,8 +138,8 @@ fn end(shared: &Shared, index: usize, child: Child, leader: Pid) -> io::Result<R
         }
         used
     };
-    shared.strays.sweep(shared);
-    used
+    let alone = shared.strays.sweep(shared) && used.is_ok();
+    (used, alone)
 }
 
 impl Running {
@@ -153,7 +154,7 @@ impl Running {
         let mut tail = Tail::default();
         let cut = self.wait(shared, requests, buffer, &mut tail);
         drop(self.command);
-        let used = end(shared, index, self.child, self.leader);
+        let (used, alone) = end(shared, index, self.child, self.leader);
         tail.drain(&mut self.stderr, buffer);
         let (exit, cpu_ms, peak_rss_bytes) = match used {
             Ok(ResUse { status, rusage }) => {
@@ -173,7 +174,7 @@ impl Running {
             Cut::Not => exit,
         };
         let stderr = tail.into_bytes();
-        Some(Ended { serial: self.serial, exit, cpu_ms, peak_rss_bytes, stderr })
+        Some(Ended { serial: self.serial, exit, cpu_ms, peak_rss_bytes, alone, stderr })
     }
 
     /// Returns once the process has ended, with what ended it early if something did.

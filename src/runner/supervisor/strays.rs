@@ -39,16 +39,18 @@ impl Strays {
     ///
     /// Whoever dies hands its children to us, of its own accord too and after the list was read,
     /// so it goes on until a whole look at the list found nobody dead or to be killed.
-    pub(super) fn sweep(&self, shared: &Shared) {
+    ///
+    /// True when nobody is left, so not while an attempt that goes on has orphans.
+    pub(super) fn sweep(&self, shared: &Shared) -> bool {
         let mut pids = Vec::new();
         if self.inherited.list(&mut pids).is_ok() && pids.is_empty() {
-            return;
+            return true;
         }
         let mut known = lock(&self.known);
         loop {
             pids.clear();
             if self.inherited.list(&mut pids).is_err() {
-                return;
+                return false;
             }
             known.retain(|pid, _| pids.contains(pid));
             let mut changed = false;
@@ -71,7 +73,7 @@ impl Strays {
                 }
             }
             if !changed {
-                return;
+                return pids.is_empty();
             }
         }
     }
