@@ -14,9 +14,10 @@ use super::exit::{Code, Coded};
 use super::{Global, output, progress, serve};
 use crate::chunks;
 use crate::clock::{Clock as _, System};
+use crate::engine::{Opening, PastOptions};
 use crate::eventlog::{EventLog as _, OpenOptions, SledLog};
 use crate::upkeep::backup::{self, Error, Folder, Progress, Taken};
-use crate::views::{ApplyError, Published};
+use crate::views::Published;
 
 /// Pieces of an answer that wait to be written.
 const PIECES_WAITING: usize = 16;
@@ -165,11 +166,10 @@ impl Read for Answer {
 
 fn offline(global: &Global, folder: Folder, root: &Path) -> anyhow::Result<Taken> {
     let (dir, store) = serve::offline(root)?;
-    let mut state = Published::default();
-    let log = SledLog::open(&dir, OpenOptions::default(), |record| -> Result<(), ApplyError> {
-        state.apply(&record)
-    })
-    .map_err(serve::log_failed)?;
+    // No checkpoint: what is backed up was read in full.
+    let mut opening = Opening::begin(&PastOptions::default());
+    let log = SledLog::open_with(&dir, OpenOptions::default(), &mut opening);
+    let (log, state) = (log.map_err(serve::log_failed)?, opening.done());
     let (after, known) = folder.request();
     let request = backup::Request::new(after, &known).context("a list of chunks breaks off")?;
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;

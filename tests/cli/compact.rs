@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::backup::{answers, ledgerun, submit, text};
+use crate::backup::{answers, digest, ledgerun, submit, text};
 use crate::bench::{Bench, program};
 use crate::check::{check, finding, kinds, tamper};
 use crate::service::{Service, Starting, command};
@@ -148,6 +148,74 @@ fn a_state_or_a_kept_record_that_is_another_is_told_with_all_else() {
             assert!(told.contains("\"base\""), "{told}");
             drop(service);
             refused(&data);
+        }
+    }
+}
+
+#[test]
+fn a_compacted_log_is_backed_up_and_restored() {
+    let bench = Bench::new();
+    let worker = speaker(&bench, "a", "b", false);
+    assert_eq!(bench.lr(&["backup", "behind"]).code, Some(0));
+    let mut jobs = submit(&bench, &worker, &["one", "odd", "three"]);
+    assert_eq!(bench.lr(&["jobs", "retire", &jobs.remove(0).to_string()]).code, Some(0));
+    assert_eq!(bench.lr(&["backup", "older"]).code, Some(0));
+    assert_eq!(bench.lr(&["queue", "create"]).code, Some(0));
+    let report = bench.json(&["log", "compact"]).remove(0);
+    assert_eq!(report["compacted"], true, "{report}");
+    // The folder ends where the log begins: it goes on. Where it ends before that, it can't.
+    let behind = bench.lr(&["backup", "behind"]);
+    assert_eq!(behind.code, Some(1), "{behind:?}");
+    let words = format!("which begins with {}", report["first_lsn"]);
+    assert!(behind.stderr.contains(&words) && behind.stderr.contains("another folder"));
+    for folder in ["older", "kept"] {
+        assert_eq!(bench.lr(&["backup", folder]).code, Some(0));
+    }
+    jobs.extend(submit(&bench, &worker, &["four", "fail"]));
+    for folder in ["older", "kept"] {
+        assert_eq!(bench.lr(&["backup", folder]).code, Some(0));
+    }
+    let before = answers(&bench.here(), bench.service.url(), &jobs);
+    bench.service.terminate();
+    let (data, here) = bench.ended();
+    let here = here.path();
+    let offline = ledgerun(here, &["backup", "offline", "--data-dir", text(data.path())]);
+    assert_eq!(offline.code, Some(0), "{offline:?}");
+    let wanted = digest(data.path());
+    for (folder, target) in [("older", "a"), ("kept", "b"), ("offline", "c")] {
+        let sound = ledgerun(here, &["check", "--backup", folder]);
+        assert_eq!(sound.code, Some(0), "{sound:?}");
+        let restored = ledgerun(here, &["restore", folder, "--data-dir", target]);
+        assert_eq!(restored.code, Some(0), "{restored:?}");
+        assert_eq!(digest(&here.join(target)), wanted, "{folder}");
+        let service = Service::start(&here.join(target), &["--slots", "0"]);
+        let after = answers(here, service.url(), &jobs);
+        // The first question is the log itself: the older folder has what was folded since.
+        assert_eq!(after[1..], before[1..], "{folder}");
+        if folder == "older" {
+            let tail = before[0].lines().skip(1).collect::<Vec<_>>().join("\n");
+            assert!(after[0].trim_end().ends_with(&tail) && after[0].len() > before[0].len());
+        } else {
+            assert_eq!(after[0], before[0], "{folder}");
+        }
+        let on = ledgerun(here, &["--host", service.url(), "backup", folder, "--json"]);
+        assert_eq!(on.code, Some(0), "{on:?}");
+        assert_eq!(serde_json::from_str::<Value>(&on.stdout).unwrap()["records"], 0);
+    }
+    let first = report["first_lsn"].as_u64().unwrap();
+    for (at, code) in [(first - 2, 1), (first - 1, 0), (first, 0)] {
+        let target = format!("at-{at}");
+        let args = ["restore", "kept", "--data-dir", &target, "--at", &at.to_string()];
+        let restored = ledgerun(here, &args);
+        assert_eq!(restored.code, Some(code), "{at}: {restored:?}");
+        if code == 0 {
+            let service = Service::start(&here.join(&target), &["--slots", "0"]);
+            assert_eq!(service.last_lsn(), at);
+            let url = ["--host", service.url()];
+            let made = ledgerun(here, &[&url[..], &["queue", "create"]].concat());
+            assert_eq!(made.code, Some(0), "{made:?}");
+            let dump = ledgerun(here, &[&url[..], &["log", "dump", "--json"]].concat());
+            assert_eq!(dump.stdout.lines().count() as u64, at + 2 - first, "{dump:?}");
         }
     }
 }

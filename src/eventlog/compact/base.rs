@@ -55,7 +55,8 @@ pub enum BaseError {
 }
 
 impl Base {
-    pub(in crate::eventlog) fn to_bytes(self) -> Vec<u8> {
+    /// As it is stored.
+    pub fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&self.layout.to_be_bytes());

@@ -3,6 +3,8 @@
 mod base;
 pub(in crate::eventlog) mod kept;
 mod names;
+mod proof;
 
 pub use self::base::{Base, BaseError, PIECE_BYTES};
 pub(in crate::eventlog) use self::names::{Marker, Names, Step};
+pub use self::proof::Proof;

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
@@ -49,6 +49,12 @@ impl<T> Deref for Guarded<T> {
 
     fn deref(&self) -> &T {
         self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl<T> DerefMut for Guarded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("taken only when dropped")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writing a log anew without its oldest records, beside the one that is in use.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use super::guard::{self, Guarded};
 use super::open::{self, Database};
 use super::reader::Generation;
 use crate::domain::{ContentHash, Lsn};
-use crate::durable::Barrier;
+use crate::durable::{self, Barrier};
 use crate::eventlog::codec::{Chain, HEADER_BYTES};
 use crate::eventlog::compact::{Base, Names, PIECE_BYTES, kept};
 use crate::eventlog::error::Source;
 use crate::eventlog::frame::Packer;
-use crate::eventlog::hwm::Mark;
+use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::{Damage, DataDir, Error, LogReader, migrate};
 
 /// Bytes that are handed to the storage engine at once.
@@ -140,6 +141,9 @@ impl Rewrite {
             database.db.flush()
         });
         written.map_err(|panic| self.failed(panic))?.map_err(|error| self.failed(error))?;
+        if let Some(database) = &mut self.database {
+            database.head = Some(base);
+        }
         Ok(base)
     }
 
@@ -245,6 +249,21 @@ impl Rewrite {
             return Err(self.damaged(Damage::OtherHistory { lsn: last.lsn }));
         }
         self.sync()
+    }
+
+    /// Makes it the log of a directory that has none.
+    pub fn found(mut self) -> Result<(), Error> {
+        self.sync()?;
+        drop(self.database.take());
+        let (root, log) = (self.dir.root(), self.dir.log());
+        let placed = match log.try_exists() {
+            Ok(false) => fs::rename(self.path(), &log).and_then(|()| durable::fsync_dir(root)),
+            Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) => Err(error),
+        };
+        placed.map_err(|error| Error::storage("create", &log, error))?;
+        self.adopted = true;
+        HighWater::create(&self.dir.hwm(), self.last).map(drop)
     }
 
     pub(super) const fn names(&self) -> &Names {

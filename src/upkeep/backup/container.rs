@@ -26,6 +26,12 @@ pub(super) enum Kind {
     Piece = 4,
     /// Of a stream: name of a chunk whose pieces don't count, and why.
     Lost = 5,
+    /// What a base state says of itself.
+    Base = 6,
+    /// The next part of the base state.
+    State = 7,
+    /// Records kept from before the base state: position, length and value of each.
+    Kept = 8,
     /// Hash of all before.
     End = 15,
 }
@@ -38,6 +44,9 @@ impl Kind {
             3 => Self::List,
             4 => Self::Piece,
             5 => Self::Lost,
+            6 => Self::Base,
+            7 => Self::State,
+            8 => Self::Kept,
             15 => Self::End,
             _ => return None,
         })
@@ -217,6 +226,41 @@ pub(super) fn log_values(payload: &[u8]) -> Option<Vec<(Lsn, bytes::Bytes)>> {
         let (value, after) = after.split_at_checked(length)?;
         values.push((lsn, bytes::Bytes::copy_from_slice(value)));
         lsn = lsn.next();
+        rest = after;
+    }
+    Some(values)
+}
+
+/// Gathers records with gaps between them into blocks.
+#[derive(Default)]
+pub(super) struct KeptBlock(Vec<u8>);
+
+impl KeptBlock {
+    /// Adds the value of the record at `lsn`; gives a block that is full.
+    pub(super) fn push(&mut self, lsn: Lsn, value: &[u8]) -> Option<Vec<u8>> {
+        let full = self.0.len() + 12 + value.len() > LOG_BLOCK_BYTES;
+        let block = if full { self.take() } else { None };
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        self.0.extend_from_slice(&lsn.to_key());
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(value);
+        block
+    }
+
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.0)).filter(|block| !block.is_empty())
+    }
+}
+
+/// The records in such a block; none when it is malformed.
+pub(super) fn kept_values(mut rest: &[u8]) -> Option<Vec<(Lsn, bytes::Bytes)>> {
+    let mut values = Vec::new();
+    while !rest.is_empty() {
+        let (lsn, after) = rest.split_first_chunk::<8>()?;
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let (value, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let lsn = Lsn(u64::from_be_bytes(*lsn));
+        values.push((lsn, bytes::Bytes::copy_from_slice(value)));
         rest = after;
     }
     Some(values)

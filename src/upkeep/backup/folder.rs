@@ -9,13 +9,13 @@ use super::manifest::{Manifest, Part, PartKind};
 use super::parts::{Follower, read_list};
 use super::send::{Head, prefix_of};
 use super::taking::Taking;
-use super::{Error, FORMAT, Listener, Progress};
+use super::{Error, FORMAT, FORMAT_PLAIN, Listener, Progress, is_known};
 use crate::domain::{ChunkId, Lsn};
 use crate::durable;
 use crate::eventlog::codec::Chain;
 
 /// How the files of a backup begin.
-const PREFIXES: [&str; 4] = ["log-", "chunks-", "held-", ".new-"];
+const PREFIXES: [&str; 5] = ["base-", "log-", "chunks-", "held-", ".new-"];
 const LOCK: &str = "LOCK";
 
 /// The folder of a backup, which nobody else adds to meanwhile.
@@ -125,7 +125,7 @@ impl Folder {
         let _ = hex::decode_to_slice(chain, &mut chain_before.0);
         let follower = Follower { last: head.after, chain: chain_before };
         let told = Progress {
-            records_total: head.lsn.0.saturating_sub(head.after.0),
+            records_total: head.lsn.next().0.saturating_sub(head.after.next().max(head.first).0),
             bytes_total: head.bytes,
             ..Progress::default()
         };
@@ -136,6 +136,7 @@ impl Folder {
                 return Err(Error::Refused("the backup was stopped".to_owned()));
             }
         }
+        taking.end_base(&stream)?;
         let last = (taking.follower.last, hex::encode(taking.follower.chain.0));
         if last != (head.lsn, head.chain.clone()) {
             return Err(stream.damaged("its records are not those that its head tells of"));
@@ -150,22 +151,15 @@ impl Folder {
 
     /// Refuses the stream of another history.
     fn refuse(&self, head: &Head) -> Result<(), Error> {
-        if head.format != FORMAT {
-            let found = u64::from(head.format);
+        let found = u64::from(head.format);
+        if !is_known(found) {
             return Err(Error::TooNew { path: self.dir.clone(), found });
         }
         let dir = self.dir.display();
         let anew = "take the backup into another folder";
         let refused = |why: String| Err(Error::Refused(why));
         let manifest = self.manifest.as_ref().filter(|manifest| manifest.lsn > Lsn::ZERO);
-        let Some(manifest) = manifest else {
-            if head.first > Lsn::FIRST && head.lsn >= head.first {
-                return refused(
-                    "the log was compacted, which this version can't back up".to_owned(),
-                );
-            }
-            return Ok(());
-        };
+        let Some(manifest) = manifest else { return Ok(()) };
         let other = manifest.origin.is_some() && head.origin.is_some();
         if other && manifest.origin != head.origin {
             return refused(format!("the backup in {dir} is of another instance; {anew}"));
@@ -204,14 +198,19 @@ impl Folder {
         taken_at: String,
     ) -> Result<(), Error> {
         durable::fsync_dir(&self.dir).map_err(|source| Error::io("sync", &self.dir, source))?;
-        let before = self.manifest.take().map(|manifest| manifest.parts).unwrap_or_default();
+        let (before, origin) = match self.manifest.take() {
+            Some(manifest) => (manifest.parts, manifest.origin),
+            None => (Vec::new(), None),
+        };
         let mut all: Vec<Part> =
             before.into_iter().filter(|part| part.kind != PartKind::Held).collect();
         all.extend(parts);
         all.push(held);
+        let has_base = all.iter().any(|part| part.kind == PartKind::Base);
         let manifest = Manifest {
-            format: FORMAT,
-            origin: head.origin.clone(),
+            format: if has_base { FORMAT } else { FORMAT_PLAIN },
+            // The record that tells it may have been folded since.
+            origin: head.origin.clone().or(origin),
             lsn: head.lsn,
             chain: head.chain.clone(),
             digest: head.digest,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, FORMAT};
+use super::{Error, is_known};
 use crate::domain::{ContentHash, Lsn};
 use crate::durable;
 
@@ -43,7 +43,7 @@ pub struct Part {
     pub bytes: u64,
     /// BLAKE3-256 of the file, in hex.
     pub hash: String,
-    /// Of records: the first and the last.
+    /// Of records: the first and the last. Of a base state: the record it ends with, as the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Lsn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +54,8 @@ pub struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
+    /// The state that the log begins with, and the records kept from before it.
+    Base,
     /// Records.
     Log,
     /// Chunks.
@@ -96,7 +98,7 @@ impl Manifest {
         }
         let malformed = |error: serde_json::Error| damaged(0, &error.to_string());
         let Version { format } = serde_json::from_slice(text).map_err(malformed)?;
-        if format != u64::from(FORMAT) {
+        if !is_known(format) {
             return Err(Error::TooNew { path: dir.to_owned(), found: format });
         }
         let manifest: Self = serde_json::from_slice(text).map_err(malformed)?;
@@ -116,6 +118,11 @@ impl Manifest {
         let end = format!("\n{}\n", blake3::hash(&bytes).to_hex());
         bytes.extend_from_slice(end.as_bytes());
         durable::write_atomically(&path, &bytes).map_err(failed)
+    }
+
+    /// The record that its state ends with, [`Lsn::ZERO`] when it begins with the first.
+    pub(super) fn base(&self) -> Lsn {
+        self.of(PartKind::Base).find_map(|part| part.last).unwrap_or(Lsn::ZERO)
     }
 
     /// The files of a kind, in order.

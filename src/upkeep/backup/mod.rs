@@ -4,6 +4,7 @@
 //! `docs/format.md` has the bytes, `docs/adr/0016-backups.md` the reasons. [`send`] makes a stream of
 //! what a folder lacks, [`Folder`] takes it in, [`restore`] makes a data directory of a folder.
 
+mod base;
 mod container;
 mod folder;
 mod manifest;
@@ -25,7 +26,14 @@ pub use self::send::{Request, prefix_of, send};
 use crate::{chunks, eventlog};
 
 /// Version of the format, in the manifest and in the stream.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The one before, which has no base state; what has none still says so, for older programs.
+const FORMAT_PLAIN: u32 = 1;
+
+/// Whether this program reads a format.
+const fn is_known(format: u64) -> bool {
+    FORMAT_PLAIN as u64 <= format && format <= FORMAT as u64
+}
 
 /// Why a backup can't be made, read or restored.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::base::{self, Content};
 use super::container::{Kind, MISSING, Piece, Reader, list_entries, log_values};
 use super::manifest::{Manifest, Part, PartKind};
 use super::{Error, Listener, Progress};
@@ -51,7 +52,7 @@ impl From<Error> for Stop {
     }
 }
 
-fn unexpected(kind: Kind) -> Stop {
+pub(super) fn unexpected(kind: Kind) -> Stop {
     Stop::Damaged(format!("a block of kind {kind:?} has no place here"))
 }
 
@@ -79,13 +80,13 @@ impl Follower {
     }
 }
 
-/// Reads all records in order, checked.
+/// Reads all records in order, checked, from what they follow on.
 pub(super) fn read_log(
     dir: &Path,
     manifest: &Manifest,
+    mut follower: Follower,
     each: &mut dyn FnMut(Vec<(Lsn, Bytes)>) -> Result<(), Stop>,
 ) -> Result<(), Error> {
-    let mut follower = Follower::START;
     for part in manifest.of(PartKind::Log) {
         let mut enough = false;
         blocks(dir, part, &mut |kind, payload| {
@@ -228,17 +229,26 @@ pub fn verify(dir: &Path, listener: Listener<'_>) -> Result<Verified, Error> {
     })?;
     let mut faults = Vec::new();
     let mut progress = Progress {
-        records_total: manifest.lsn.0,
+        records_total: manifest.lsn.0.saturating_sub(manifest.base().0),
         bytes_total: manifest.of(PartKind::Chunks).map(|part| part.bytes).sum(),
         ..Progress::default()
     };
-    faults.extend(
-        read_log(dir, &manifest, &mut |values| {
+    let mut start = Some(Follower::START).filter(|_| manifest.base() == Lsn::ZERO);
+    let base = base::read(dir, &manifest, &mut |content| {
+        if let Content::Head(base) = content {
+            start = Some(Follower { last: base.lsn, chain: base.chain });
+        }
+        Ok(())
+    });
+    faults.extend(base.err());
+    // Without the head of a base state nobody knows what its first record has to follow.
+    let log = start.map(|start| {
+        read_log(dir, &manifest, start, &mut |values| {
             progress.records += values.len() as u64;
             if listener(progress) { Ok(()) } else { Err(Stop::Enough) }
         })
-        .err(),
-    );
+    });
+    faults.extend(log.and_then(Result::err));
     let mut names = Names::default();
     for part in manifest.of(PartKind::Chunks) {
         faults.extend(read_chunks(dir, part, &mut names).err());

@@ -1,21 +1,24 @@
 //! From a backup to a data directory: whole, or not at all.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::base::{self, Content};
 use super::container::{MISSING, Piece};
 use super::manifest::{Manifest, PartKind};
-use super::parts::{Sink, Stop, read_chunks, read_list, read_log};
+use super::parts::{Follower, Sink, Stop, read_chunks, read_list, read_log};
 use super::{Error, Listener, Progress};
 use crate::chunks::{self, Batch, Store, Writer};
-use crate::domain::{ChunkId, ContentHash, Lsn, Record};
+use crate::domain::{ChunkId, ContentHash, Lsn};
 use crate::durable;
-use crate::eventlog::{DataDir, EventLog as _, OpenOptions, SledLog};
-use crate::views::{LAYOUT, Published};
+use crate::engine::{Opening, PastOptions};
+use crate::eventlog::compact::Base;
+use crate::eventlog::{DataDir, EventLog as _, OpenOptions, Rewrite, SledLog};
+use crate::views::LAYOUT;
 
 /// Records that are made durable at once.
 const RECORDS_LEN: usize = 8_192;
@@ -49,6 +52,13 @@ pub fn restore(
         let why = format!("the backup reaches to record {}, not to {last}", manifest.lsn);
         return Err(Error::Refused(why));
     }
+    if last < manifest.base() {
+        let why = format!(
+            "the backup begins with the state at record {}, so what was at {last} is not in it",
+            manifest.base()
+        );
+        return Err(Error::Refused(why));
+    }
     let target = absolute(target)?;
     refuse_used(&target)?;
     let (parent, name) = target
@@ -70,19 +80,19 @@ pub fn restore(
             manifest: &manifest,
             dir: &dir,
             told: Progress {
-                records_total: last.0,
+                records_total: last.0 - manifest.base().0,
                 bytes_total: manifest.of(PartKind::Chunks).map(|part| part.bytes).sum(),
                 ..Progress::default()
             },
             listener,
         };
         let (chunks, bytes) = restoring.chunks(at.is_some())?;
-        let digest = restoring.log(last)?;
+        let (digest, records) = restoring.log(last)?;
         if at.is_none() && manifest.layout == LAYOUT && digest != manifest.digest {
             let what = format!("its records fold to {digest} instead of {}", manifest.digest);
             return Err(Error::Damaged { path: backup.to_owned(), offset: 0, what });
         }
-        Restored { lsn: last, records: last.0, chunks, bytes, digest }
+        Restored { lsn: last, records, chunks, bytes, digest }
     };
     // A directory without content may be replaced by a rename.
     fs::set_permissions(made.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -171,12 +181,47 @@ impl Restoring<'_> {
         Ok((stats.count, stats.bytes))
     }
 
-    /// Restores records up to `last`; the digest of what they fold to.
-    fn log(&mut self, last: Lsn) -> Result<ContentHash, Error> {
+    /// Restores what the log begins with: what its first record follows, and how many records are
+    /// kept from before it.
+    fn base(&self) -> Result<(Follower, u64), Error> {
+        let mut next: Option<Rewrite> = None;
+        let mut wanted: Option<Base> = None;
+        let start = base::read(self.backup, self.manifest, &mut |content| {
+            match (content, &mut next) {
+                (Content::Head(base), none) => {
+                    *none = Some(Rewrite::begin(self.dir, base.lsn, base.chain)?);
+                    wanted = Some(base);
+                }
+                (Content::State(part), Some(next)) => {
+                    let failed = |source| Error::io("write", self.dir.root(), source);
+                    next.body().write_all(part).map_err(failed)?;
+                }
+                (Content::Kept(values), Some(next)) => {
+                    for (lsn, value) in &values {
+                        next.keep(*lsn, value)?;
+                    }
+                }
+                // The head comes first.
+                (_, None) => {}
+            }
+            Ok(())
+        })?;
+        let (Some(mut next), Some(base)) = (next, wanted) else { return Ok((start, 0)) };
+        if next.seal(base.layout, base.digest)? != base {
+            let what = "its base state was not written as it was".to_owned();
+            return Err(Error::Damaged { path: self.backup.to_owned(), offset: 0, what });
+        }
+        next.found()?;
+        Ok((start, base.kept))
+    }
+
+    /// Restores the log up to `last`; the digest of what it folds to, and how many records it has.
+    fn log(&mut self, last: Lsn) -> Result<(ContentHash, u64), Error> {
+        let (start, kept) = self.base()?;
         let mut log = SledLog::open(self.dir, OpenOptions::default(), |_| Ok::<_, Error>(()))?;
         let mut waiting: Vec<(Lsn, Bytes)> = Vec::with_capacity(RECORDS_LEN);
         let (backup, manifest) = (self.backup, self.manifest);
-        read_log(backup, manifest, &mut |values| {
+        read_log(backup, manifest, start, &mut |values| {
             waiting.extend(values.into_iter().filter(|(lsn, _)| *lsn <= last));
             if waiting.len() >= RECORDS_LEN {
                 log.append_values(&waiting).map_err(Error::from)?;
@@ -191,14 +236,13 @@ impl Restoring<'_> {
         log.sync_mark()?;
         drop(log);
         // Once more from the disk, as a start will.
-        let mut state = Published::default();
-        let log =
-            SledLog::open(self.dir, OpenOptions::default(), |record: Record| state.apply(&record))?;
+        let mut opening = Opening::begin(&PastOptions::default());
+        let log = SledLog::open_with(self.dir, OpenOptions::default(), &mut opening)?;
         if log.last() != last {
             let why = format!("{} records were written instead of {last}", log.last());
             return Err(Error::Refused(why));
         }
-        Ok(state.digest())
+        Ok((opening.done().digest(), kept + last.0 - manifest.base().0))
     }
 
     fn tell(&mut self) -> Result<(), Error> {

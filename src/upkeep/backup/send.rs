@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write};
 use serde::{Deserialize, Serialize};
 
 use super::container::{ENTRIES_MAX, Kind, LogBlock, PIECE_BYTES, Piece, Writer, list_block};
-use super::{Error, FORMAT};
+use super::{Error, FORMAT, FORMAT_PLAIN, base};
 use crate::chunks::{self, Store};
 use crate::domain::{ChunkId, ContentHash, Lsn, sentence};
 use crate::eventlog::LogReader;
@@ -72,29 +72,25 @@ pub fn send(
     now: impl FnOnce() -> Published,
     out: impl Write,
 ) -> Result<(), Error> {
-    // One log for all of it: its oldest records may be folded meanwhile.
-    let log = &*log.pinned();
-    if log.base().is_some() {
-        // The format has no place yet for the state that such a log begins with, and for what is
-        // kept from before it; without them a restored log would be worth nothing.
-        return Err(Error::Refused(
-            "the log was compacted, which backups of a running service can't carry yet; stop the \
-             service and copy its data directory"
-                .to_owned(),
-        ));
-    }
     // In this order: what is held now stays as long as the hold because it is looked up under it,
     // and what is uploaded from here on because it is new. So all that the records of the state
     // refer to and that is held is in the list made after that.
     let _hold = store.hold();
     store.look_all(&store.ids(), &mut Vec::new());
     let state = now();
+    // One log for all of it: its oldest records may be folded meanwhile. It has all of the state's.
+    let log = &*log.pinned();
+    let base = log.base();
+    if base.is_some_and(|base| base.lsn > state.lsn()) {
+        return Err(Error::Refused("the log was compacted just now; try again".to_owned()));
+    }
+    let base = base.filter(|_| request.after == Lsn::ZERO);
     let ids = store.ids();
     let length = |id: &ChunkId| store.len(id).unwrap_or(0);
     let wanted: Vec<ChunkId> = ids.iter().filter(|id| !request.knows(id)).copied().collect();
     let head = Head {
-        format: FORMAT,
-        origin: chain(log, Lsn::FIRST)?.map(hex_of),
+        format: if base.is_some() { FORMAT } else { FORMAT_PLAIN },
+        origin: origin(log)?.map(hex_of),
         first: log.first(),
         lsn: state.lsn(),
         chain: hex_of(chain(log, state.lsn())?.unwrap_or(Chain::START)),
@@ -109,6 +105,9 @@ pub fn send(
     let mut out = Writer::new(out).map_err(sent)?;
     let text = serde_json::to_vec(&head).map_err(|error| sent(io::Error::other(error)))?;
     out.block(Kind::Head, &text).map_err(sent)?;
+    if base.is_some() {
+        base::send(log, &mut out)?;
+    }
     send_log(log, &head, &mut out)?;
     for part in ids.chunks(ENTRIES_MAX) {
         let entries: Vec<_> = part.iter().map(|id| (*id, length(id))).collect();
@@ -126,12 +125,18 @@ pub fn send(
 }
 
 /// The stream could not be written.
-fn sent(source: io::Error) -> Error {
+pub(super) fn sent(source: io::Error) -> Error {
     Error::io("write", std::path::Path::new("the backup"), source)
 }
 
 pub(super) fn hex_of(chain: Chain) -> String {
     hex::encode(chain.0)
+}
+
+/// The chain hash of record 1, if that can still be read.
+fn origin(log: &dyn LogReader) -> Result<Option<Chain>, Error> {
+    let value = log.value(Lsn::FIRST)?;
+    Ok(value.map(|value| Chain::of(Lsn::FIRST, &value)))
 }
 
 /// The chain hash of a record, if it is there; before the first it is the one that all begin with.

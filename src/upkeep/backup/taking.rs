@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
+use super::base::{self, Content};
 use super::container::{
     ENTRIES_MAX, Kind, MISSING, Piece, Reader, Writer, list_block, list_entries, log_values,
 };
@@ -53,6 +54,7 @@ pub(super) struct Taking<'a> {
     dir: &'a Path,
     runs: u64,
     pub(super) follower: Follower,
+    base: Option<(base::Parts, PartFile)>,
     log: Option<PartFile>,
     chunks: Option<PartFile>,
     assembly: Assembly,
@@ -73,6 +75,7 @@ impl<'a> Taking<'a> {
             dir,
             runs,
             follower,
+            base: None,
             log: None,
             chunks: None,
             assembly: Assembly::default(),
@@ -89,6 +92,10 @@ impl<'a> Taking<'a> {
     pub(super) fn block(&mut self, kind: Kind, stream: &Reader<impl Read>) -> Result<(), Error> {
         let payload = stream.payload();
         let breaks_off = || stream.damaged("a block breaks off");
+        if let Kind::Base | Kind::State | Kind::Kept = kind {
+            return self.base(kind, stream);
+        }
+        self.end_base(stream)?;
         match kind {
             Kind::Log => {
                 let values = log_values(payload).ok_or_else(breaks_off)?;
@@ -119,8 +126,38 @@ impl<'a> Taking<'a> {
                 self.assembly = Assembly::default();
                 self.lose(ChunkId(ContentHash(*id)), &String::from_utf8_lossy(why))
             }
-            Kind::Head | Kind::End => Err(stream.damaged("a block is out of place")),
+            Kind::Head | Kind::Base | Kind::State | Kind::Kept | Kind::End => {
+                Err(stream.damaged("a block is out of place"))
+            }
         }
+    }
+
+    fn base(&mut self, kind: Kind, stream: &Reader<impl Read>) -> Result<(), Error> {
+        let out_of_place = || stream.damaged("a base state is out of place");
+        if kind == Kind::Base {
+            // Nothing can be before it.
+            if self.follower.last != Lsn::ZERO || self.base.is_some() {
+                return Err(out_of_place());
+            }
+            let file =
+                PartFile::create(self.dir, format!("base-{:06}", self.runs), PartKind::Base)?;
+            self.base = Some((base::Parts::default(), file));
+        }
+        let (parts, file) = self.base.as_mut().ok_or_else(out_of_place)?;
+        let content = parts.push(kind, stream.payload()).map_err(|what| stream.damaged(what))?;
+        if let Content::Head(base) = content {
+            self.follower = Follower { last: base.lsn, chain: base.chain };
+            file.part.last = Some(base.lsn);
+        }
+        file.block(kind, stream.payload())
+    }
+
+    /// Ends the file of a base state, when there is one and all of it has come.
+    pub(super) fn end_base(&mut self, stream: &Reader<impl Read>) -> Result<(), Error> {
+        let Some((parts, file)) = self.base.take() else { return Ok(()) };
+        parts.end().map_err(|what| stream.damaged(what))?;
+        self.parts.push(file.finish()?);
+        Ok(())
     }
 
     fn log(&mut self, first: Lsn, payload: &[u8]) -> Result<(), Error> {

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chunks::{Options, Store};
-use crate::domain::{Cause, ChunkId, ContentHash, Event, Lsn, Millis, QueueId, Record, Timestamp};
-use crate::eventlog::{DataDir, EventLog as _, OpenOptions, SledLog};
-use crate::views::Published;
+use crate::domain::{Cause, ChunkId, ContentHash, Event, Lsn, Millis, QueueId, Timestamp};
+use crate::engine::{Opening, PastOptions};
+use crate::eventlog::{Adopted, DataDir, EventLog as _, OpenOptions, Rewrite, SledLog};
+use crate::views::{LAYOUT, Published};
 
 /// What happens to an instance.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ enum Step {
     Chunk(usize),
     /// All chunks but every so manieth are collected.
     Collect(usize),
+    /// Folds the records before one of them.
+    Compact(prop::sample::Index),
     Backup,
 }
 
@@ -26,13 +29,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..60_u8).prop_map(Step::Records),
         4 => prop_oneof![0..2_000_usize, 200_000..600_000_usize].prop_map(Step::Chunk),
         1 => (1..4_usize).prop_map(Step::Collect),
+        1 => any::<prop::sample::Index>().prop_map(Step::Compact),
         2 => Just(Step::Backup),
     ];
     prop::collection::vec(step, 1..25)
 }
 
-/// The newest record, the state's digest, all values, all chunks.
-type Content = (Lsn, ContentHash, Vec<Vec<u8>>, BTreeMap<ChunkId, Vec<u8>>);
+/// The newest record, the state's digest, all chunks.
+type Content = (Lsn, ContentHash, BTreeMap<ChunkId, Vec<u8>>);
 
 /// An instance without a service.
 struct World {
@@ -40,7 +44,8 @@ struct World {
     store: Store,
     state: Published,
     queues: u32,
-    digests: Vec<ContentHash>,
+    /// After each record, when it was seen.
+    states: Vec<Published>,
 }
 
 fn nothing_kept() -> Options {
@@ -50,11 +55,11 @@ fn nothing_kept() -> Options {
 impl World {
     fn open(root: &Path) -> Self {
         let dir = Arc::new(DataDir::lock(root).unwrap());
-        let mut state = Published::default();
-        let log =
-            SledLog::open(&dir, OpenOptions::default(), |record: Record| state.apply(&record));
+        let mut opening = Opening::begin(&PastOptions::default());
+        let log = SledLog::open_with(&dir, OpenOptions::default(), &mut opening).unwrap();
         let store = Store::open(&dir.chunks(), nothing_kept()).unwrap();
-        Self { log: log.unwrap(), store, state, queues: 0, digests: vec![ContentHash::default()] }
+        let state = opening.done();
+        Self { log, store, states: vec![state.clone()], state, queues: 0 }
     }
 
     fn tell(&mut self) {
@@ -71,7 +76,7 @@ impl World {
         let record = self.state.views.stamp(Timestamp(5), Cause::UNKNOWN, event);
         self.log.append(std::slice::from_ref(&record)).unwrap();
         self.state.apply(&record).unwrap();
-        self.digests.push(self.state.digest());
+        self.states.push(self.state.clone());
     }
 
     fn act(&mut self, step: &Step, number: usize, folder: &Path) {
@@ -90,31 +95,72 @@ impl World {
                 let mark = self.store.begin_collection();
                 self.store.collect(mark, &|id| kept.contains(id), &|| false).unwrap();
             }
+            Step::Compact(index) => self.compact(*index),
             Step::Backup => drop(self.backup(folder)),
         }
     }
 
+    /// Every third record that is folded stays readable.
+    fn compact(&mut self, index: prop::sample::Index) {
+        let (old, last) = (self.log.reader().pinned(), self.log.last());
+        let first = old.first().0 + index.index(100) as u64;
+        if first > last.0 || first == old.first().0 {
+            return;
+        }
+        let end = Lsn(first - 1);
+        let chain = old.chain(end).unwrap().unwrap();
+        let state = &self.states[usize::try_from(end.0).unwrap()];
+        let mut next = Rewrite::begin(&self.log.dir().unwrap(), end, chain).unwrap();
+        rmp_serde::encode::write(&mut next.body(), state).unwrap();
+        for value in old.kept().chain(old.scan_values(old.first(), end)) {
+            let (lsn, value) = value.unwrap();
+            if lsn.0.is_multiple_of(3) {
+                next.keep(lsn, &value).unwrap();
+            }
+        }
+        next.seal(LAYOUT, state.digest()).unwrap();
+        next.copy(&*old, last).unwrap();
+        let Adopted::Done(replaced) = self.log.adopt(next).unwrap() else { panic!("refused") };
+        drop(old);
+        assert!(replaced.remove().is_none());
+    }
+
+    /// Into another folder, when the log has left the one behind.
     fn backup(&self, folder: &Path) -> Taken {
+        let behind = Manifest::load(folder).ok().flatten().is_some_and(|manifest| {
+            manifest.lsn > Lsn::ZERO && manifest.lsn.next() < self.log.reader().first()
+        });
+        if behind {
+            let told = self.add_to(folder).unwrap_err().to_string();
+            assert!(told.contains("begins with") && told.contains("another folder"), "{told}");
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        self.add_to(folder).unwrap()
+    }
+
+    fn add_to(&self, folder: &Path) -> Result<Taken, Error> {
         let mut folder = Folder::open(folder).unwrap();
         let (after, known) = folder.request();
         let request = Request::new(after, &known).unwrap();
         let mut stream = Vec::new();
         let now = || self.state.clone();
         send(&*self.log.reader(), &self.store, &request, now, &mut stream).unwrap();
-        folder.take(&stream[..], "now".to_owned(), &mut |_| true).unwrap()
+        folder.take(&stream[..], "now".to_owned(), &mut |_| true)
     }
 
     /// Everything that can be told apart.
     fn content(&self) -> Content {
-        let values = self
-            .log
-            .reader()
-            .scan_values(Lsn::FIRST, Lsn(u64::MAX))
-            .map(|value| value.unwrap().1.to_vec())
-            .collect();
         let chunks = self.store.ids().into_iter();
         let chunks = chunks.map(|id| (id, self.store.load(&id).unwrap().unwrap())).collect();
-        (self.log.last(), self.state.digest(), values, chunks)
+        (self.log.last(), self.state.digest(), chunks)
+    }
+
+    /// All records that can be read.
+    fn values(&self) -> BTreeMap<Lsn, Vec<u8>> {
+        let log = self.log.reader();
+        let values = (1..=self.log.last().0).map(Lsn);
+        let values = values.map(|lsn| (lsn, log.value(lsn).unwrap()));
+        values.filter_map(|(lsn, value)| Some((lsn, value?.to_vec()))).collect()
     }
 }
 
@@ -126,7 +172,7 @@ fn restored(folder: &Path, at: Option<Lsn>) -> (Restored, World, tempfile::TempD
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
 
     #[test]
     fn many_small_backups_restore_what_one_does(steps in steps(), at: prop::sample::Index) {
@@ -147,16 +193,31 @@ proptest! {
             let (told, found, _parent) = restored(folder, None);
             prop_assert_eq!(told.digest, world.state.digest());
             prop_assert_eq!(&found.content(), &wanted);
+            // What was folded between two backups is still in the first.
+            let (values, found) = (world.values(), found.values());
+            let lost = values.iter().find(|(lsn, value)| found.get(lsn) != Some(value));
+            prop_assert_eq!(lost, None);
+            let sound = Manifest::load(folder).unwrap().unwrap();
+            prop_assert_eq!(sound.format, if sound.base() > Lsn::ZERO { 2 } else { 1 });
         }
         // As of any LSN, and with every chunk that is held.
-        let at = Lsn(at.index(world.digests.len()) as u64);
+        let at = Lsn(at.index(world.states.len()) as u64);
+        let base = Manifest::load(&stepwise).unwrap().unwrap().base();
+        if at < base {
+            let target = dir.path().join("too early");
+            let refused = restore(&stepwise, &target, Some(at), &mut |_| true).unwrap_err();
+            prop_assert!(refused.to_string().contains("begins with the state"), "{refused}");
+            prop_assert!(!target.exists());
+            return Ok(());
+        }
         let (told, found, _parent) = restored(&stepwise, Some(at));
         prop_assert_eq!((told.lsn, found.log.last()), (at, at));
         if at > Lsn::ZERO {
-            prop_assert_eq!(found.state.digest(), world.digests[usize::try_from(at.0).unwrap()]);
+            let then = &world.states[usize::try_from(at.0).unwrap()];
+            prop_assert_eq!(found.state.digest(), then.digest());
         }
         let (.., chunks) = found.content();
-        for (id, content) in &wanted.3 {
+        for (id, content) in &wanted.2 {
             prop_assert_eq!(chunks.get(id), Some(content));
         }
     }
