@@ -23,7 +23,6 @@ const MEMORY: &str = "/dev/shm";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Ledgerun {
-        sandbox: &'static str,
         /// Whether attempts have their folders in memory.
         scratch: bool,
     },
@@ -42,26 +41,18 @@ pub(crate) struct Ran {
 }
 
 impl Way {
-    /// As it is by itself, but for the sandbox.
-    pub(crate) const PLAIN: Self = Self::Ledgerun { sandbox: "off", scratch: false };
+    /// As it is by itself.
+    pub(crate) const PLAIN: Self = Self::Ledgerun { scratch: false };
     /// With its documented setting for many short jobs.
-    pub(crate) const SCRATCH: Self = Self::Ledgerun { sandbox: "off", scratch: true };
+    pub(crate) const SCRATCH: Self = Self::Ledgerun { scratch: true };
 
-    pub(crate) const ALL: [Self; 7] = [
-        Self::PLAIN,
-        Self::SCRATCH,
-        Self::Ledgerun { sandbox: "best-effort", scratch: false },
-        Self::HyperQueue,
-        Self::Parallel,
-        Self::Xargs,
-        Self::BareLoop,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::PLAIN, Self::SCRATCH, Self::HyperQueue, Self::Parallel, Self::Xargs, Self::BareLoop];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::PLAIN => "Ledgerun, sandbox off",
-            Self::SCRATCH => "Ledgerun, sandbox off, scratch in memory",
-            Self::Ledgerun { .. } => "Ledgerun, sandbox on",
+            Self::Ledgerun { scratch: false } => "Ledgerun",
+            Self::Ledgerun { scratch: true } => "Ledgerun, scratch in memory",
             Self::HyperQueue => "HyperQueue",
             Self::Parallel => "GNU parallel",
             Self::Xargs => "xargs",
@@ -92,8 +83,8 @@ impl Way {
     /// Runs `program` so many times, in the empty directory `dir`.
     pub(crate) fn run(self, dir: &Path, program: &Path, jobs: usize) -> io::Result<Ran> {
         let took = match self {
-            Self::Ledgerun { sandbox, scratch } => {
-                let mut system = Ledgerun::new(SLOTS, sandbox);
+            Self::Ledgerun { scratch } => {
+                let mut system = Ledgerun::new(SLOTS);
                 let folder = || {
                     let mut builder = tempfile::Builder::new();
                     builder.prefix("ledgerun-peers-").tempdir_in(MEMORY)

@@ -221,7 +221,7 @@ fn restart_with_results(options: &Options, figures: &mut Figures) -> io::Result<
     let written = finished::write(&data, BULK);
     let per_job = |bytes: u64| bytes as f64 / BULK as f64;
     figures.add("finished disk bytes/job", "Ledgerun", per_job(disk_bytes(&data.join("log"))));
-    let system = Ledgerun::new(0, "best-effort");
+    let system = Ledgerun::new(0);
     let last = *written.jobs.last().unwrap();
     let answers = |server: &Server| {
         let answer = systems::ledgerun::get(server, &format!("/compute/jobs/{last}"))?;

@@ -16,14 +16,13 @@ const HEADERS: &str = "Content-Type: application/x-ue-cb\r\nAccept: application/
 
 pub(crate) struct Ledgerun {
     slots: usize,
-    sandbox: &'static str,
     /// Where attempts run, if not beside the data.
     pub(crate) scratch: Option<PathBuf>,
 }
 
 impl Ledgerun {
-    pub(crate) fn new(slots: usize, sandbox: &'static str) -> Self {
-        Self { slots, sandbox, scratch: None }
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { slots, scratch: None }
     }
 
     /// Starts it and registers the worker whose executable is `program`.
@@ -39,7 +38,7 @@ impl Ledgerun {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerun"));
         command
             .args(["--log", "warn", "serve", "--listen", &address.to_string()])
-            .args(["--slots", &self.slots.to_string(), "--sandbox", self.sandbox])
+            .args(["--slots", &self.slots.to_string(), "--sandbox", "off"])
             // A batch of 100,000 of these actions has 27 MB.
             .args(["--object-bytes-max", "32MiB"])
             .arg("--data-dir")

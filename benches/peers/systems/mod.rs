@@ -48,7 +48,7 @@ pub(crate) trait System {
 /// All of them; the first is what the others are compared with.
 pub(crate) fn all() -> Vec<Box<dyn System>> {
     vec![
-        Box::new(Ledgerun::new(0, "best-effort")),
+        Box::new(Ledgerun::new(0)),
         Box::new(postgres::Postgres::find()),
         Box::new(redis::Redis::find()),
         Box::new(beanstalkd::Beanstalkd::find()),
