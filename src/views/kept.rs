@@ -34,7 +34,7 @@ impl std::fmt::Debug for Kept {
 
 impl Views {
     /// What is needed of the records up to here. Links are to be followed from
-    /// [`Kept::chains`] before it is asked.
+    /// [`Views::chains`] before it is asked.
     pub fn kept(&self) -> Kept {
         let workers = self.workers.all().iter();
         let actions = self.executions.iter().map(|(_, execution)| execution.action_at);
