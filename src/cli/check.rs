@@ -62,7 +62,7 @@ fn offline(global: &Global, root: &Path, repair: bool) -> anyhow::Result<Report>
         return Err(Coded::error(Code::Usage, why));
     }
     let dir = DataDir::lock(root).map_err(|wrong| serve::dir_failed(root, wrong))?;
-    let mut bar = verify::Bar::new(global);
+    let mut bar = verify::bar(global);
     let found = check::check(&Arc::new(dir), repair, &mut |told| {
         bar.show(&serde_json::to_value(told).unwrap_or_default());
         true

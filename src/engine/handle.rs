@@ -218,6 +218,16 @@ impl Handle {
         *self.shared.status() == Status::Ready
     }
 
+    /// The same, and why not.
+    pub fn check_ready(&self) -> Result<(), Error> {
+        match &*self.shared.status() {
+            Status::Ready => Ok(()),
+            Status::Starting => Err(Error::Starting),
+            Status::Stopping => Err(Error::Stopping),
+            Status::Poisoned(_) => Err(Error::Poisoned),
+        }
+    }
+
     /// False while the disk is nearly full: submissions and uploads are refused then.
     pub fn has_room(&self) -> bool {
         self.shared.has_room.load(Ordering::Relaxed)
@@ -229,12 +239,7 @@ impl Handle {
     }
 
     fn enqueue(&self, work: Work) -> Result<(), Error> {
-        match &*self.shared.status() {
-            Status::Ready => {}
-            Status::Starting => return Err(Error::Starting),
-            Status::Stopping => return Err(Error::Stopping),
-            Status::Poisoned(_) => return Err(Error::Poisoned),
-        }
+        self.check_ready()?;
         self.queue.try_send(work).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => self.gone(),

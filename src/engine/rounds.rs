@@ -5,10 +5,9 @@
 //! much it writes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::committer::Round;
-use crate::clock::monotonic;
 
 /// How long the writer lets commands gather at once while a round waits. Short beside a write to the
 /// disk, long beside the change from one thread to another.
@@ -111,29 +110,20 @@ impl Undurable {
     /// The next round, if one comes within `patience`.
     pub(super) fn next(&self, patience: Duration) -> Next {
         let way = &*self.0;
-        let until = monotonic().checked_add(patience);
-        let left = |until: Option<Instant>| {
-            until.map_or(patience, |until| until.saturating_duration_since(monotonic()))
-        };
-        let mut place = way.place();
-        loop {
-            if let Some(round) = place.round.take() {
-                place.idle = false;
+        let waited = way.filled.wait_timeout_while(way.place(), patience, |place| {
+            place.idle = place.round.is_none() && !place.closed;
+            place.idle
+        });
+        let (mut place, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        place.idle = false;
+        match place.round.take() {
+            Some(round) => {
                 drop(place);
                 way.emptied.notify_one();
-                return Next::Round(round);
+                Next::Round(round)
             }
-            if place.closed {
-                return Next::Closed;
-            }
-            let left = left(until);
-            if left.is_zero() {
-                place.idle = false;
-                return Next::Nothing;
-            }
-            place.idle = true;
-            let woken = way.filled.wait_timeout(place, left);
-            place = woken.unwrap_or_else(PoisonError::into_inner).0;
+            None if place.closed => Next::Closed,
+            None => Next::Nothing,
         }
     }
 }

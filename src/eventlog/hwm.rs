@@ -41,7 +41,7 @@ impl Mark {
         for (to, from) in head.chunks_exact_mut(8).zip([MAGIC, self.lsn.to_key(), self.chain.0]) {
             to.copy_from_slice(&from);
         }
-        checksum.copy_from_slice(&Self::checksum(head));
+        checksum.copy_from_slice(&super::head::checksum(head));
         slot
     }
 
@@ -49,17 +49,11 @@ impl Mark {
         let (head, checksum) = slot.split_at_checked(24)?;
         let (magic, rest) = head.split_first_chunk::<8>()?;
         let (lsn, chain) = rest.split_first_chunk::<8>()?;
-        let valid = *magic == MAGIC && checksum == Self::checksum(head);
+        let valid = *magic == MAGIC && checksum == super::head::checksum(head);
         valid.then_some(Self {
             lsn: Lsn(u64::from_be_bytes(*lsn)),
             chain: Chain(chain.try_into().ok()?),
         })
-    }
-
-    fn checksum(head: &[u8]) -> [u8; 8] {
-        let mut short = [0; 8];
-        blake3::Hasher::new().update(head).finalize_xof().fill(&mut short);
-        short
     }
 }
 

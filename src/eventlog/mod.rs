@@ -7,6 +7,7 @@ mod error;
 mod fold;
 mod format;
 mod frame;
+pub mod head;
 mod hwm;
 pub mod memory;
 mod migrate;

@@ -4,46 +4,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use warp::reply::Response;
 
 use super::App;
 use super::error::Error;
+use super::lines::{self, LINES_WAITING, TELL_EVERY};
 use super::negotiate::Media;
 use super::request::{Query, Request};
 use super::respond;
 use crate::clock::monotonic;
 use crate::domain::Lsn;
-use crate::engine::{self, CompactOrder, CompactProgress, CompactReport, Status};
+use crate::engine::{CompactOrder, CompactProgress, CompactReport};
 
-/// Between two lines about how far it is.
-const TELL_EVERY: Duration = Duration::from_millis(200);
-
-/// Lines that wait for the client.
-const LINES_WAITING: usize = 4;
-
-/// One line of the answer.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Line<'a> {
-    Progress(CompactProgress),
-    Report(&'a CompactReport),
-    /// It was not done.
-    Error(String),
-}
+type Line<'a> = lines::Line<'a, CompactProgress, CompactReport>;
 
 /// POST `/compute/log/compact?before=LSN&keep=S`: lines about how far it is, and at last the report.
 pub(super) async fn compact(request: Request) -> Result<Response, Error> {
     request.choose(&[Media::JsonLines, Media::Json])?;
     let order = order(request.query())?;
     let app = request.app.clone();
-    match app.engine.status() {
-        Status::Ready => {}
-        Status::Starting => return Err(engine::Error::Starting.into()),
-        Status::Stopping => return Err(engine::Error::Stopping.into()),
-        Status::Poisoned(_) => return Err(engine::Error::Poisoned.into()),
-    }
+    app.engine.check_ready()?;
     let lsn = app.engine.durable();
     let share = app.answers.stream(&app).await?;
     let (lines, mut pieces) = mpsc::channel(LINES_WAITING);
@@ -67,7 +48,8 @@ pub(super) async fn compact(request: Request) -> Result<Response, Error> {
     let (client, rest) = mpsc::channel(LINES_WAITING);
     tokio::spawn(async move {
         while let Some(piece) = pieces.recv().await {
-            let piece = piece.unwrap_or_else(|error| line(&Line::Error(respond::sentence(&error))));
+            let piece =
+                piece.unwrap_or_else(|error| Line::Error(respond::sentence(&error)).to_bytes());
             if client.send(Ok(piece)).await.is_err() {
                 return;
             }
@@ -99,11 +81,11 @@ fn run(app: &Arc<App>, order: CompactOrder, lines: &Lines) {
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             told = Some(monotonic());
             // A client that takes nothing doesn't hold it up.
-            drop(lines.try_send(Ok(line(&Line::Progress(progress)))));
+            drop(lines.try_send(Ok(Line::Progress(progress).to_bytes())));
         }
     };
     let done = match app.engine.compact_blocking(order, &mut listener) {
-        Ok(report) => Ok(line(&Line::Report(&report))),
+        Ok(report) => Ok(Line::Report(&report).to_bytes()),
         Err(error) => {
             let error = Error::from(error);
             tracing::warn!(error = respond::sentence(&error), "the log was not compacted");
@@ -111,10 +93,4 @@ fn run(app: &Arc<App>, order: CompactOrder, lines: &Lines) {
         }
     };
     drop(lines.blocking_send(done));
-}
-
-fn line(line: &Line<'_>) -> Bytes {
-    let mut text = serde_json::to_vec(line).unwrap_or_default();
-    text.push(b'\n');
-    text.into()
 }

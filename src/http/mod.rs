@@ -25,6 +25,7 @@ mod jobs_change;
 mod jobs_list;
 mod jobs_read;
 mod jobs_submit;
+mod lines;
 mod links;
 mod log;
 mod moment;

@@ -1,15 +1,15 @@
 //! Verifying the log and the chunks it refers to, while the service goes on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use warp::reply::Response;
 
 use super::App;
 use super::error::Error;
+use super::lines::{self, LINES_WAITING, TELL_EVERY};
 use super::negotiate::Media;
 use super::request::Request;
 use super::respond;
@@ -18,24 +18,10 @@ use crate::domain::Lsn;
 use crate::replay::verify::{self, Progress, Report};
 use crate::views::Published;
 
-/// Between two lines about how far it is.
-const TELL_EVERY: Duration = Duration::from_millis(200);
-
-/// Lines that wait for the client.
-const LINES_WAITING: usize = 4;
-
 /// How often a chunk is looked for.
 const TRIES: u32 = 3;
 
-/// One line of the answer.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Line<'a> {
-    Progress(Progress),
-    Report(&'a Report),
-    /// It could not be found out.
-    Error(String),
-}
+type Line<'a> = lines::Line<'a, Progress, Report>;
 
 /// POST `/compute/log/verify`: lines about how far it is, and at last the report.
 pub(super) async fn verify(request: Request) -> Result<Response, Error> {
@@ -113,7 +99,5 @@ fn find_out(app: &Arc<App>, listener: verify::Listener<'_>) -> Result<Report, ve
 
 /// False when nobody reads.
 fn send(lines: &Lines, line: &Line<'_>) -> bool {
-    let Ok(mut text) = serde_json::to_vec(line) else { return false };
-    text.push(b'\n');
-    lines.blocking_send(Ok(text.into())).is_ok()
+    lines.blocking_send(Ok(line.to_bytes())).is_ok()
 }

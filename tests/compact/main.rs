@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use http::Http;
 use service::Service;
-use workers::{Temper, Worker, action};
+use workers::{Temper, Worker, action, submit, until_ended};
 
 const OPTIONS: [&str; 6] = ["--slots", "4", "--min-free-space", "0", "--result-retention", "keep"];
 
@@ -34,9 +34,9 @@ fn kills() -> u32 {
     given.map_or(8, |given| given.parse().unwrap())
 }
 
-/// The lines of a compaction, the last of which is its report.
-fn compact(http: &Http, query: &str) -> Value {
-    let reply = http.post(&format!("/compute/log/compact{query}"), &json!({})).unwrap();
+/// The report that the lines of an answer end with.
+fn report(http: &Http, path: &str) -> Value {
+    let reply = http.post(path, &json!({})).unwrap();
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     let last = reply.body.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
     let last: Value = serde_json::from_slice(last).unwrap();
@@ -44,17 +44,8 @@ fn compact(http: &Http, query: &str) -> Value {
     last["report"].clone()
 }
 
-fn submit(http: &Http, worker: &Worker, number: u64) -> u64 {
-    let reply = http.post(&format!("/compute/jobs/{}", worker.id), &action(number)).unwrap();
-    reply.expect(200)["lsn"].as_u64().unwrap()
-}
-
-fn until_ended(http: &Http, lsn: u64) {
-    let begun = monotonic();
-    while !matches!(http.get(&format!("/compute/jobs/{lsn}")).unwrap().status, 200 | 500) {
-        assert!(begun.elapsed() < Duration::from_mins(1), "job {lsn} does not end");
-        thread::sleep(Duration::from_millis(5));
-    }
+fn compact(http: &Http, query: &str) -> Value {
+    report(http, &format!("/compute/log/compact{query}"))
 }
 
 /// What is told of a job; answers about the present say their own LSN only in a header.
@@ -76,10 +67,8 @@ fn used(data: &Path) -> u64 {
 }
 
 fn verified(http: &Http) {
-    let reply = http.post("/compute/log/verify", &json!({})).unwrap();
-    let last = reply.body.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
-    let last: Value = serde_json::from_slice(last).unwrap();
-    assert_eq!(last["report"]["good"], true, "{last}");
+    let report = report(http, "/compute/log/verify");
+    assert_eq!(report["good"], true, "{report}");
 }
 
 /// Nothing but the log is left of what there was while it was written anew.

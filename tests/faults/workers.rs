@@ -1,7 +1,10 @@
 //! Workers that are shell scripts: cheap to start, and of every temper.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
+use ledgerun::clock::monotonic;
 use ledgerun::domain::ChunkId;
 use ledgerun::wire::compressed::{Packing, encode};
 use ledgerun::wire::output::OutputBuilder;
@@ -128,6 +131,23 @@ impl Worker {
 /// A service whose storage has failed takes nothing.
 fn refuses(reply: &Reply) -> Result<(), Unknown> {
     if reply.status == 503 { Err(Unknown) } else { Ok(()) }
+}
+
+/// Submits the action of this number; the job's LSN.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub(crate) fn submit(http: &Http, worker: &Worker, number: u64) -> u64 {
+    let reply = http.post(&format!("/compute/jobs/{}", worker.id), &action(number)).unwrap();
+    reply.expect(200)["lsn"].as_u64().unwrap()
+}
+
+/// Waits until a job has ended, well or badly.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub(crate) fn until_ended(http: &Http, lsn: u64) {
+    let begun = monotonic();
+    while http.get(&format!("/compute/jobs/{lsn}")).unwrap().status != 200 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "job {lsn} does not end");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// An action of any of the workers; equal numbers are equal actions.

@@ -1,10 +1,7 @@
 //! What a service tells, to be compared with what another tells of the same directory.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::Duration;
 
-use ledgerun::clock::monotonic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -97,13 +94,5 @@ fn says_all(now: &Value, then: &Value) -> bool {
             now.len() == then.len() && now.iter().zip(then).all(|(now, then)| says_all(now, then))
         }
         (now, then) => now == then,
-    }
-}
-
-pub(crate) fn until_ended(http: &Http, lsn: u64) {
-    let begun = monotonic();
-    while http.get(&format!("/compute/jobs/{lsn}")).unwrap().status != 200 {
-        assert!(begun.elapsed() < Duration::from_mins(1), "job {lsn} does not end");
-        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -22,7 +22,7 @@ use answers::Answers;
 use http::Http;
 use ledgerun::config::variable;
 use service::{Service, Starting};
-use workers::{Temper, Worker, action};
+use workers::{Temper, Worker, action, submit, until_ended};
 
 /// What was known to whoever wrote the directory.
 const ANSWERS: &str = "answers.json";
@@ -58,7 +58,7 @@ fn check(packed: &[u8], of: &str) {
         // And it goes on.
         let worker = Worker::register(&http, &data, Temper::Quick, b"a value").unwrap();
         let lsn = submit(&http, &worker, 1_000_000 + service.last_lsn());
-        answers::until_ended(&http, lsn);
+        until_ended(&http, lsn);
         assert_eq!(http.get(&format!("/compute/jobs/{lsn}")).unwrap().status, 200);
         service.terminate();
         assert!(service.wait().status.success());
@@ -66,11 +66,6 @@ fn check(packed: &[u8], of: &str) {
     let mut checked = Command::new(env!("CARGO_BIN_EXE_ledgerun"));
     let checked = checked.arg("check").arg("--data-dir").arg(&data).output().unwrap();
     assert!(checked.status.success(), "{of}: {}", String::from_utf8_lossy(&checked.stdout));
-}
-
-fn submit(http: &Http, worker: &Worker, number: u64) -> u64 {
-    let reply = http.post(&format!("/compute/jobs/{}", worker.id), &action(number)).unwrap();
-    reply.expect(200)["lsn"].as_u64().unwrap()
 }
 
 #[test]
@@ -115,7 +110,7 @@ fn fill(data: &Path) -> Answers {
     assert!(matches!(recording.status, 200 | 404 | 405), "{recording:?}");
     jobs.push(submit(&http, &quick, 500));
     for job in jobs {
-        answers::until_ended(&http, job);
+        until_ended(&http, job);
     }
     http.post("/compute/record/stop", &serde_json::json!({})).unwrap();
     let compacted = http.post("/compute/log/compact?before=40", &serde_json::json!({})).unwrap();
@@ -124,7 +119,7 @@ fn fill(data: &Path) -> Answers {
     service.kill();
     let service = start(data);
     let http = Http::new(service.url());
-    answers::until_ended(&http, submit(&http, &quick, 501));
+    until_ended(&http, submit(&http, &quick, 501));
     let told = Answers::of(&http);
     service.terminate();
     service.wait();

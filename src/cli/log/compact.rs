@@ -1,14 +1,14 @@
 //! `log compact`: folding the oldest records, so that the log takes less of the disk.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use bytesize::ByteSize;
 use clap::Args;
-use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::Value;
 
 use super::super::exit::Code;
-use super::super::{Global, output, progress};
+use super::super::{Global, output};
+use super::lines::{self, Bar, Outcome};
 use crate::config::Span;
 use crate::domain::Lsn;
 
@@ -39,56 +39,22 @@ pub(super) async fn run(global: &Global, command: CompactCommand) -> anyhow::Res
         query.push(("keep", keep.0.as_secs_f64().to_string()));
     }
     let request = client.request(Method::POST, "/compute/log/compact").query(&query);
-    let mut lines = client.pieces(request).await?;
-    let mut bar = Bar { global, phase: None, shown: ProgressBar::hidden() };
-    let (mut report, mut failed) = (None, None);
-    lines
-        .each_line(|line| {
-            let told: Value = serde_json::from_slice(line).context("an answer is not JSON")?;
-            if let Some(progress) = told.get("progress") {
-                bar.show(progress);
-            }
-            if let Some(error) = told.get("error") {
-                failed = Some(error.as_str().unwrap_or_default().to_owned());
-            }
-            if let Some(found) = told.get("report") {
-                report = Some(found.clone());
-            }
-            anyhow::Ok(())
-        })
-        .await?;
-    bar.shown.finish_and_clear();
-    match (report, failed) {
-        (Some(report), _) => print(global, &report).map(|()| Code::Clean),
-        (None, Some(error)) => Err(anyhow!("the log was not compacted: {error}")),
-        (None, None) => Err(anyhow!("the service stopped before the log was compacted; ask again")),
+    match lines::follow(&client, request, Bar::new(global, counted)).await? {
+        Outcome::Report(report) => print(global, &report).map(|()| Code::Clean),
+        Outcome::Failed(error) => Err(anyhow!("the log was not compacted: {error}")),
+        Outcome::Broken => {
+            Err(anyhow!("the service stopped before the log was compacted; ask again"))
+        }
     }
 }
 
-/// A bar for the step that is under way.
-struct Bar<'a> {
-    global: &'a Global,
-    phase: Option<Value>,
-    shown: ProgressBar,
-}
-
-impl Bar<'_> {
-    fn show(&mut self, told: &Value) {
-        let phase = told.get("phase").cloned();
-        let number = |key: &str| told.get(key).and_then(Value::as_u64).unwrap_or_default();
-        if self.phase != phase {
-            self.shown.finish_and_clear();
-            self.shown = progress::count(self.global, number("total"));
-            self.shown.set_message(match phase.as_ref().and_then(Value::as_str) {
-                Some("state") => "state folded",
-                Some("kept") => "old records looked at",
-                Some("copy") => "records copied",
-                _ => "records read again",
-            });
-            self.phase = phase;
-        }
-        self.shown.set_length(number("total"));
-        self.shown.set_position(number("done"));
+/// What is counted in a phase.
+fn counted(phase: &str) -> &'static str {
+    match phase {
+        "state" => "state folded",
+        "kept" => "old records looked at",
+        "copy" => "records copied",
+        _ => "records read again",
     }
 }
 

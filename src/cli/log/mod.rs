@@ -2,6 +2,7 @@
 
 mod compact;
 mod describe;
+mod lines;
 mod rerun;
 mod show;
 pub(super) mod verify;

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use bytesize::ByteSize;
 use clap::Args;
-use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::super::exit::{Code, Coded};
-use super::super::{Global, output, progress, serve};
+use super::super::{Global, output, serve};
+use super::lines::{self, Bar, Outcome};
 use super::rerun;
 use crate::client::Client;
 use crate::eventlog::{Error, EventLog as _, OpenOptions, SledLog};
@@ -50,65 +50,23 @@ pub(super) async fn run(global: &Global, command: VerifyCommand) -> anyhow::Resu
 }
 
 /// A bar for the step that is under way.
-pub(in super::super) struct Bar<'a> {
-    global: &'a Global,
-    phase: Option<Value>,
-    shown: ProgressBar,
-}
-
-impl<'a> Bar<'a> {
-    pub(in super::super) fn new(global: &'a Global) -> Self {
-        Self { global, phase: None, shown: ProgressBar::hidden() }
-    }
-
-    pub(in super::super) fn show(&mut self, told: &Value) {
-        let phase = told.get("phase").cloned();
-        let number = |key: &str| told.get(key).and_then(Value::as_u64).unwrap_or_default();
-        if self.phase != phase {
-            self.shown.finish_and_clear();
-            self.shown = progress::count(self.global, number("total"));
-            self.shown.set_message(match phase.as_ref().and_then(Value::as_str) {
-                Some("first_fold") => "records folded",
-                Some("second_fold") => "records folded again",
-                _ => "chunks read",
-            });
-            self.phase = phase;
-        }
-        self.shown.set_position(number("done"));
-    }
-
-    pub(in super::super) fn end(&self) {
-        self.shown.finish_and_clear();
-    }
+pub(in super::super) fn bar(global: &Global) -> Bar<'_> {
+    Bar::new(global, |phase| match phase {
+        "first_fold" => "records folded",
+        "second_fold" => "records folded again",
+        _ => "chunks read",
+    })
 }
 
 /// Has the service verify itself; its report.
 pub(in super::super) async fn online(global: &Global, client: &Client) -> anyhow::Result<Value> {
     let request = client.request(Method::POST, "/compute/log/verify");
-    let mut lines = client.pieces(request).await?;
-    let mut bar = Bar::new(global);
-    let mut report = None;
-    let mut failed = None;
-    lines
-        .each_line(|line| {
-            let told: Value = serde_json::from_slice(line).context("an answer is not JSON")?;
-            if let Some(progress) = told.get("progress") {
-                bar.show(progress);
-            }
-            if let Some(error) = told.get("error") {
-                failed = Some(error.as_str().unwrap_or_default().to_owned());
-            }
-            if let Some(found) = told.get("report") {
-                report = Some(found.clone());
-            }
-            anyhow::Ok(())
-        })
-        .await?;
-    bar.end();
-    match (report, failed) {
-        (Some(report), _) => Ok(report),
-        (None, Some(error)) => Err(anyhow!("the log can't be verified: {error}")),
-        (None, None) => Err(anyhow!("the service stopped before all was verified; ask it again")),
+    match lines::follow(client, request, bar(global)).await? {
+        Outcome::Report(report) => Ok(report),
+        Outcome::Failed(error) => Err(anyhow!("the log can't be verified: {error}")),
+        Outcome::Broken => {
+            Err(anyhow!("the service stopped before all was verified; ask it again"))
+        }
     }
 }
 
@@ -117,7 +75,7 @@ fn offline(global: &Global, root: &Path) -> anyhow::Result<Value> {
     // The fold that opening does is left to the verification, which does two.
     let log = SledLog::open(&dir, OpenOptions::default(), |_| Ok::<_, Error>(()));
     let log = log.map_err(serve::log_failed)?;
-    let mut bar = Bar::new(global);
+    let mut bar = bar(global);
     let mut listener = |told: Progress| {
         bar.show(&serde_json::to_value(told).unwrap_or_default());
         true
@@ -190,7 +148,7 @@ fn print(report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The words for phases that [`Bar`] knows are those of the service.
+/// The words for phases that [`bar`] knows are those of the service.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,10 +184,9 @@ impl Writing<'_, '_> {
 
     /// Fails unless the disk has room for the new log beside the old one.
     fn make_room(&self, kept: &Kept) -> Result<(), CompactError> {
-        let first = self.old.first();
-        let all = self.newest.next().0 - first.0 + self.old.base().map_or(0, |base| base.kept);
+        let all = scope::readable_len(self.old, self.newest.next());
         let rows = u64::try_from(kept.rows()).unwrap_or(u64::MAX);
-        let folded = self.scope.first.0 - first.0 + self.old.base().map_or(0, |base| base.kept);
+        let folded = scope::readable_len(self.old, self.scope.first);
         let stay = self.newest.next().0 - self.scope.first.0;
         let records = stay + folded.min(rows.saturating_mul(ROW_RECORDS));
         // Both logs lie there in the same way, so the part of the records is about the part of bytes.
@@ -212,7 +211,7 @@ impl Writing<'_, '_> {
     fn keep(&mut self, kept: &Kept, next: &mut Rewrite) -> Result<(), CompactError> {
         let (old, first) = (self.old, self.old.first());
         let end = Lsn(self.scope.first.0 - 1);
-        let total = self.scope.first.0 - first.0 + old.base().map_or(0, |base| base.kept);
+        let total = scope::readable_len(old, self.scope.first);
         let mut began = monotonic();
         for (done, value) in (1..).zip(old.kept().chain(old.scan_values(first, end))) {
             let (lsn, value) = value?;

@@ -55,6 +55,11 @@ pub(super) fn wanted_by(
     Ok(young.max(few))
 }
 
+/// How many records before `end` can be read, those included that are kept from before the first.
+pub(super) fn readable_len(log: &dyn LogReader, end: Lsn) -> u64 {
+    end.0 - log.first().0 + log.base().map_or(0, |base| base.kept)
+}
+
 /// The first of what needs all records from its beginning on.
 fn holder(state: &Published) -> Option<(Lsn, Holder)> {
     let views = &state.views;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{CompactError, CompactOrder, Compacting, Turn, scope};
 use crate::clock::{Clock as _, System};
+use crate::domain::sentence;
 use crate::engine::handle::Handle;
 
 /// How often it looks whether it is worth it.
@@ -59,8 +60,7 @@ fn keep_looking(handle: &Handle, stopped: &Receiver<()>) {
         match handle.compact_blocking(CompactOrder::default(), &mut |_| {}) {
             Ok(_) | Err(CompactError::Stopping) => {}
             Err(error) => {
-                let reason = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, reason, "cannot compact the log");
+                tracing::warn!(error = sentence(&error), "cannot compact the log");
             }
         }
     }
@@ -76,6 +76,6 @@ fn is_worth_it(handle: &Handle, turn: &Turn) -> Result<bool, crate::eventlog::Er
     let scope =
         handle.read(|state| scope::scope(&*log, state, newest, turn.compacting, order, now))?;
     let folded = scope.first.0 - log.first().0;
-    let all = newest.next().0 - log.first().0 + log.base().map_or(0, |base| base.kept);
+    let all = scope::readable_len(&*log, newest.next());
     Ok(folded >= RECORDS_MIN && folded.saturating_mul(2) >= all)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize as _, Serialize as _};
 use crate::domain::{ContentHash, Lsn};
 use crate::durable;
 use crate::eventlog::codec::Chain;
+use crate::eventlog::head::{CHECKSUM_BYTES, checksum, take};
 use crate::views::{LAYOUT, Published};
 
 const MAGIC: [u8; 8] = *b"LRUNCHKP";
@@ -16,7 +17,6 @@ const MAGIC: [u8; 8] = *b"LRUNCHKP";
 const VERSION: u32 = 1;
 /// Bytes of the head.
 pub(super) const HEAD_BYTES: usize = 112;
-const CHECKSUM_BYTES: usize = 8;
 const BODY_HASH_BYTES: usize = 32;
 /// A body nests less deep by far.
 const DEPTH_MAX: usize = 64;
@@ -93,11 +93,11 @@ impl Head {
 
     fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Self, Unusable> {
         let mut rest = bytes.as_slice();
-        if take::<8>(&mut rest)? != MAGIC {
+        if take(&mut rest) != Some(MAGIC) {
             return Err(Unusable::NoCheckpoint);
         }
-        let version = u32::from_be_bytes(take(&mut rest)?);
-        let layout = u32::from_be_bytes(take(&mut rest)?);
+        let version = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
+        let layout = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
         if (version, layout) != (VERSION, LAYOUT) {
             return Err(Unusable::OtherVersion { version, layout });
         }
@@ -105,17 +105,17 @@ impl Head {
         if sum != checksum(checked) {
             return Err(Unusable::Head);
         }
-        let lsn = Lsn(u64::from_be_bytes(take(&mut rest)?));
-        let chain = Chain(take(&mut rest)?);
-        let digest = ContentHash(take(&mut rest)?);
-        let _: [u8; 4] = take(&mut rest)?;
+        let lsn = Lsn(u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?));
+        let chain = Chain(take(&mut rest).ok_or(Unusable::Head)?);
+        let digest = ContentHash(take(&mut rest).ok_or(Unusable::Head)?);
+        let _: [u8; 4] = take(&mut rest).ok_or(Unusable::Head)?;
         Ok(Self {
             lsn,
             chain,
             digest,
-            rows: u64::from_be_bytes(take(&mut rest)?),
-            body_bytes: u64::from_be_bytes(take(&mut rest)?),
-            body_hash: take(&mut rest)?,
+            rows: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
+            body_bytes: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
+            body_hash: take(&mut rest).ok_or(Unusable::Head)?,
         })
     }
 
@@ -123,18 +123,6 @@ impl Head {
     pub(super) const fn file_bytes(&self) -> u64 {
         (HEAD_BYTES as u64).saturating_add(self.body_bytes)
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unusable> {
-    let (taken, left) = rest.split_first_chunk::<N>().ok_or(Unusable::Head)?;
-    *rest = left;
-    Ok(*taken)
-}
-
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut short = [0; CHECKSUM_BYTES];
-    blake3::Hasher::new().update(bytes).finalize_xof().fill(&mut short);
-    short
 }
 
 /// The head of a file that has all its bytes.

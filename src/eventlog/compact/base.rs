@@ -3,11 +3,11 @@
 
 use crate::domain::{ContentHash, Lsn};
 use crate::eventlog::codec::Chain;
+use crate::eventlog::head::{CHECKSUM_BYTES, checksum, take};
 
 const VERSION: u32 = 1;
 /// Bytes of a hash of a whole part.
 pub(super) const HASH_BYTES: usize = 32;
-const CHECKSUM_BYTES: usize = 8;
 /// Bytes of a head.
 const HEAD_BYTES: usize = 140;
 
@@ -113,18 +113,6 @@ impl Base {
     pub const fn first(&self) -> Lsn {
         self.lsn.next()
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk::<N>()?;
-    *rest = left;
-    Some(*taken)
-}
-
-pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut short = [0; CHECKSUM_BYTES];
-    blake3::Hasher::new().update(bytes).finalize_xof().fill(&mut short);
-    short
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use bytes::{Buf, Bytes};
 
-use super::base::{BaseError, HASH_BYTES, checksum};
+use super::base::{BaseError, HASH_BYTES};
 use crate::domain::Lsn;
 use crate::domain::record::RECORD_BYTES_MAX;
+use crate::eventlog::head::{CHECKSUM_BYTES, checksum};
 
-const CHECKSUM_BYTES: usize = 8;
 /// Before each record: its LSN and its length.
 const HEAD_BYTES: usize = 10;
 /// Longest pack of several records. One that is longer than this alone has its own.

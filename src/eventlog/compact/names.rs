@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::base::checksum;
 use crate::domain::Lsn;
 use crate::durable;
 use crate::eventlog::codec::Chain;
+use crate::eventlog::head::checksum;
 
 /// A log being written, or written and not yet the log.
 const NEXT: &str = "log.next";

@@ -4,7 +4,7 @@ use super::{Error, Listener, Phase, Problem, Report, Steps};
 use crate::domain::{ContentHash, Lsn, Record, sentence};
 use crate::engine::base_state;
 use crate::eventlog::codec::{self, Chain};
-use crate::eventlog::{self, LogReader};
+use crate::eventlog::{self, LogReader, Mark};
 use crate::views::Published;
 
 /// The digests of the parts of a state.
@@ -27,7 +27,7 @@ pub(super) fn first(
     let first = report.first_lsn;
     let mut steps = Steps::new(Phase::FirstFold, count(first, last), listener)?;
     let mut state = begin;
-    let mut chain = Some(log.base().map_or(Chain::START, |base| base.chain));
+    let mut chain = Some(Mark::before(log).chain);
     let mut next = first;
     for value in log.scan_values(first, last) {
         let (lsn, value) = match value {
@@ -88,8 +88,7 @@ fn fold(mut state: Published, record: &Record, report: &mut Report) -> Option<Pu
 pub(super) fn begin(log: &dyn LogReader, report: &mut Report) -> Option<Published> {
     let state = base_state(log).map(Option::unwrap_or_default);
     let noted = state.map_err(|wrong| {
-        let error = std::error::Error::source(&wrong).map(|source| format!("{wrong}: {source}"));
-        let error = error.unwrap_or_else(|| wrong.to_string());
+        let error = sentence(&wrong);
         report.add(Problem { kind: "base", lsn: None, chunk: None, error });
     });
     noted.ok()

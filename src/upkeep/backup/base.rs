@@ -6,10 +6,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::Error;
-use super::container::{KeptBlock, Kind, PIECE_BYTES, Writer, kept_values};
+use super::container::{Kind, PIECE_BYTES, Writer, kept_values};
 use super::manifest::{Manifest, PartKind};
 use super::parts::{Follower, Stop, blocks, unexpected};
-use super::send::sent;
+use super::send::{send_records, sent};
 use crate::domain::{Lsn, sentence};
 use crate::eventlog::compact::{Base, BaseError, Proof};
 use crate::eventlog::{Error as LogError, LogReader};
@@ -30,17 +30,7 @@ pub(super) fn send(log: &dyn LogReader, out: &mut Writer<impl Write>) -> Result<
         }
         out.block(Kind::State, &part).map_err(sent)?;
     }
-    let mut block = KeptBlock::default();
-    for value in log.kept() {
-        let (lsn, value) = value?;
-        if let Some(full) = block.push(lsn, &value) {
-            out.block(Kind::Kept, &full).map_err(sent)?;
-        }
-    }
-    if let Some(rest) = block.take() {
-        out.block(Kind::Kept, &rest).map_err(sent)?;
-    }
-    Ok(())
+    send_records(log.kept(), Kind::Kept, out)
 }
 
 /// What is in a block of it.

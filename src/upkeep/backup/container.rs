@@ -189,29 +189,38 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Gathers records into blocks.
-#[derive(Default)]
-pub(super) struct LogBlock(Vec<u8>);
-
 /// Records are gathered up to so many bytes.
 const LOG_BLOCK_BYTES: usize = 64 << 10;
 
-impl LogBlock {
+/// Gathers records into blocks.
+pub(super) struct Records {
+    /// Whether LSNs are missing between them, so that each has its own.
+    with_gaps: bool,
+    block: Vec<u8>,
+}
+
+impl Records {
+    /// For blocks of this kind.
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { with_gaps: kind == Kind::Kept, block: Vec::new() }
+    }
+
     /// Adds the value of the record at `lsn`; gives a block that is full.
     pub(super) fn push(&mut self, lsn: Lsn, value: &[u8]) -> Option<Vec<u8>> {
-        let full = self.0.len() + 4 + value.len() > LOG_BLOCK_BYTES;
+        let head = if self.with_gaps { 12 } else { 4 };
+        let full = self.block.len() + head + value.len() > LOG_BLOCK_BYTES;
         let block = if full { self.take() } else { None };
-        if self.0.is_empty() {
-            self.0.extend_from_slice(&lsn.to_key());
+        if self.with_gaps || self.block.is_empty() {
+            self.block.extend_from_slice(&lsn.to_key());
         }
         let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        self.0.extend_from_slice(&length.to_be_bytes());
-        self.0.extend_from_slice(value);
+        self.block.extend_from_slice(&length.to_be_bytes());
+        self.block.extend_from_slice(value);
         block
     }
 
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        Some(std::mem::take(&mut self.0)).filter(|block| !block.is_empty())
+        Some(std::mem::take(&mut self.block)).filter(|block| !block.is_empty())
     }
 }
 
@@ -231,28 +240,7 @@ pub(super) fn log_values(payload: &[u8]) -> Option<Vec<(Lsn, bytes::Bytes)>> {
     Some(values)
 }
 
-/// Gathers records with gaps between them into blocks.
-#[derive(Default)]
-pub(super) struct KeptBlock(Vec<u8>);
-
-impl KeptBlock {
-    /// Adds the value of the record at `lsn`; gives a block that is full.
-    pub(super) fn push(&mut self, lsn: Lsn, value: &[u8]) -> Option<Vec<u8>> {
-        let full = self.0.len() + 12 + value.len() > LOG_BLOCK_BYTES;
-        let block = if full { self.take() } else { None };
-        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        self.0.extend_from_slice(&lsn.to_key());
-        self.0.extend_from_slice(&length.to_be_bytes());
-        self.0.extend_from_slice(value);
-        block
-    }
-
-    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        Some(std::mem::take(&mut self.0)).filter(|block| !block.is_empty())
-    }
-}
-
-/// The records in such a block; none when it is malformed.
+/// The same of a block of records with gaps between them.
 pub(super) fn kept_values(mut rest: &[u8]) -> Option<Vec<(Lsn, bytes::Bytes)>> {
     let mut values = Vec::new();
     while !rest.is_empty() {

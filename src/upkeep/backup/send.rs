@@ -4,12 +4,12 @@ use std::io::{self, Read as _, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::container::{ENTRIES_MAX, Kind, LogBlock, PIECE_BYTES, Piece, Writer, list_block};
+use super::container::{ENTRIES_MAX, Kind, PIECE_BYTES, Piece, Records, Writer, list_block};
 use super::{Error, FORMAT, FORMAT_PLAIN, base};
 use crate::chunks::{self, Store};
 use crate::domain::{ChunkId, ContentHash, Lsn, sentence};
-use crate::eventlog::LogReader;
 use crate::eventlog::codec::Chain;
+use crate::eventlog::{LogReader, Value};
 use crate::views::{LAYOUT, Published};
 
 /// What a stream is of.
@@ -152,15 +152,24 @@ fn send_log(log: &dyn LogReader, head: &Head, out: &mut Writer<impl Write>) -> R
         // Whoever asked has another history, and will say so.
         return Ok(());
     }
-    let mut block = LogBlock::default();
-    for value in log.scan_values(head.after.next(), head.lsn) {
+    send_records(log.scan_values(head.after.next(), head.lsn), Kind::Log, out)
+}
+
+/// Sends records as they are stored, in blocks of this kind.
+pub(super) fn send_records(
+    values: impl Iterator<Item = Value>,
+    kind: Kind,
+    out: &mut Writer<impl Write>,
+) -> Result<(), Error> {
+    let mut records = Records::of(kind);
+    for value in values {
         let (lsn, value) = value?;
-        if let Some(full) = block.push(lsn, &value) {
-            out.block(Kind::Log, &full).map_err(sent)?;
+        if let Some(full) = records.push(lsn, &value) {
+            out.block(kind, &full).map_err(sent)?;
         }
     }
-    if let Some(rest) = block.take() {
-        out.block(Kind::Log, &rest).map_err(sent)?;
+    if let Some(rest) = records.take() {
+        out.block(kind, &rest).map_err(sent)?;
     }
     Ok(())
 }
