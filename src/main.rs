@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// See `src/cli/allocator.rs` for its settings.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     ledgerun::cli::main()
 }

@@ -127,6 +127,7 @@ fn a_log_of_frames_is_still_read_and_goes_on() {
 
 /// Of schema 5 on, a fixture is the trees themselves, each as its entries.
 const COMPACTION: &[u8] = include_bytes!("../migrations/0005_compaction/fixture.msgpack");
+const PACKED: &[u8] = include_bytes!("../migrations/0006_packed_frames/fixture.msgpack");
 
 type Trees = BTreeMap<String, Vec<(ByteBuf, ByteBuf)>>;
 
@@ -172,7 +173,7 @@ fn bytes(bytes: &[u8]) -> ByteBuf {
 fn a_compacted_log_is_written_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     compact(dir.path());
-    let fixture: Trees = rmp_serde::from_slice(COMPACTION).unwrap();
+    let fixture: Trees = rmp_serde::from_slice(PACKED).unwrap();
     let today = trees(dir.path());
     for (name, entries) in &fixture {
         assert_eq!(&today[name], entries, "tree {name}");
@@ -181,11 +182,16 @@ fn a_compacted_log_is_written_as_it_was() {
 
 #[test]
 fn a_compacted_log_is_still_read_and_goes_on() {
-    let fixture: Trees = rmp_serde::from_slice(COMPACTION).unwrap();
+    for fixture in [COMPACTION, PACKED] {
+        check_compacted(&rmp_serde::from_slice(fixture).unwrap());
+    }
+}
+
+fn check_compacted(fixture: &Trees) {
     let dir = tempfile::tempdir().unwrap();
     {
         let db = sled::open(dir.path().join("log")).unwrap();
-        for (name, entries) in &fixture {
+        for (name, entries) in fixture {
             let tree = db.open_tree(name).unwrap();
             for (key, value) in entries {
                 tree.insert(key, value.as_slice()).unwrap();

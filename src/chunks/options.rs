@@ -29,7 +29,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            piece_bytes: 4_096,
+            // The engine puts 16 bytes before each.
+            piece_bytes: 4_080,
             group_bytes: 4 << 20,
             generation_bytes: 512 << 20,
             cache_bytes: 16 << 20,

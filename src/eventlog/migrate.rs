@@ -10,13 +10,15 @@ mod compaction;
 mod frames;
 #[path = "../../migrations/0001_initial/up.rs"]
 mod initial;
+#[path = "../../migrations/0006_packed_frames/up.rs"]
+mod packed_frames;
 #[path = "../../migrations/0002_queues/up.rs"]
 mod queues;
 #[path = "../../migrations/0003_recordings/up.rs"]
 mod recordings;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 5;
+pub(super) const SCHEMA: u32 = 6;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
@@ -34,8 +36,14 @@ const SCHEMA_KEY: &str = "schema";
 type Step = fn(&::sled::Db) -> ::sled::Result<()>;
 
 /// The step that leads to each schema, from 1.
-const STEPS: [(u32, Step); SCHEMA as usize] =
-    [(1, initial::up), (2, queues::up), (3, recordings::up), (4, frames::up), (5, compaction::up)];
+const STEPS: [(u32, Step); SCHEMA as usize] = [
+    (1, initial::up),
+    (2, queues::up),
+    (3, recordings::up),
+    (4, frames::up),
+    (5, compaction::up),
+    (6, packed_frames::up),
+];
 
 /// The schema of `db`, `None` when it is new.
 pub(super) fn stored(db: &::sled::Db) -> ::sled::Result<Option<u32>> {

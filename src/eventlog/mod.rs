@@ -11,6 +11,7 @@ pub mod head;
 mod hwm;
 pub mod memory;
 mod migrate;
+mod packed;
 mod sled;
 
 use std::io::Read;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use self::reader::{Generation, SledReader};
 use super::codec::{Chain, Encoder};
 use super::fold::{Each, Fold};
-use super::frame::{FrameError, Packer, Records};
+use super::frame::{Entry, FrameError, Packer, Records};
 use super::hwm::{HighWater, Mark};
 use super::{DataDir, Error, EventLog, LogReader};
 use crate::domain::{Lsn, Record};
@@ -34,6 +34,7 @@ pub struct SledLog {
     barrier: Barrier,
     mark: HighWater,
     encoder: Encoder,
+    packer: Packer,
     last: Mark,
     poisoned: bool,
     /// Calls of `sync_mark` until it looks for room for the ballast again.
@@ -49,32 +50,18 @@ enum Write {
     Batch(::sled::Batch),
 }
 
-/// Gathers the records of one append.
-#[derive(Default)]
-struct Entries {
-    packer: Packer,
-    batch: ::sled::Batch,
-    count: usize,
-}
-
-impl Entries {
-    fn push(&mut self, lsn: Lsn, value: &[u8]) {
-        if let Some((first, entry)) = self.packer.push(lsn, value) {
-            self.batch.insert(&first.to_key(), entry);
-            self.count += 1;
+impl Write {
+    fn of(mut entries: Vec<Entry>) -> Self {
+        if let [_] = entries.as_slice()
+            && let Some((first, entry)) = entries.pop()
+        {
+            return Self::Lone(first, entry);
         }
-    }
-
-    fn finish(mut self) -> Write {
-        match self.packer.take() {
-            Some((first, entry)) if self.count == 0 => Write::Lone(first, entry),
-            rest => {
-                if let Some((first, entry)) = rest {
-                    self.batch.insert(&first.to_key(), entry);
-                }
-                Write::Batch(self.batch)
-            }
+        let mut batch = ::sled::Batch::default();
+        for (first, entry) in entries {
+            batch.insert(&first.to_key(), entry);
         }
+        Self::Batch(batch)
     }
 }
 
@@ -121,6 +108,7 @@ impl SledLog {
             barrier,
             mark,
             encoder: Encoder::default(),
+            packer: Packer::default(),
             last,
             poisoned: false,
             ballast_in: BALLAST_EVERY,
@@ -140,18 +128,21 @@ impl SledLog {
 
     /// Encodes all of `records` before anything is written.
     fn encode(&mut self, records: &[Record]) -> Result<(Write, Mark), Error> {
-        let mut entries = Entries::default();
+        let mut entries = Vec::new();
         let mut last = self.last;
+        // An append that was refused half-way may have left some.
+        self.packer.clear();
         for record in records {
             let expected = last.lsn.next();
             if record.lsn != expected {
                 return Err(Error::OutOfOrder { lsn: record.lsn, expected });
             }
             let (value, chain) = self.encoder.encode(record, last.chain)?;
-            entries.push(record.lsn, value);
+            entries.extend(self.packer.push(record.lsn, value));
             last = Mark { lsn: record.lsn, chain };
         }
-        Ok((entries.finish(), last))
+        entries.extend(self.packer.take());
+        Ok((Write::of(entries), last))
     }
 
     /// Appends records as they were stored when they were written, to a log that was restored so far.
@@ -164,8 +155,9 @@ impl SledLog {
             return Ok(());
         }
         let path = self.dir.log();
-        let mut entries = Entries::default();
+        let mut entries = Vec::new();
         let mut last = self.last;
+        self.packer.clear();
         for (lsn, value) in values {
             let (lsn, expected) = (*lsn, last.lsn.next());
             if lsn != expected {
@@ -175,10 +167,11 @@ impl SledLog {
             if after != last.chain {
                 return Err(Error::damaged(&path, super::Damage::Chain(lsn)));
             }
-            entries.push(lsn, value);
+            entries.extend(self.packer.push(lsn, value));
             last = Mark { lsn, chain: Chain::of(lsn, value) };
         }
-        self.write(entries.finish(), last)
+        entries.extend(self.packer.take());
+        self.write(Write::of(entries), last)
     }
 
     fn write(&mut self, write: Write, last: Mark) -> Result<(), Error> {

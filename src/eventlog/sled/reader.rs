@@ -213,7 +213,7 @@ impl Generation {
         for pack in &self.database.kept {
             let (key, pack) = pack.map_err(|error| self.unreadable(error))?;
             let pack = Bytes::copy_from_slice(&pack);
-            sum.add(self.key(&key)?, &pack).map_err(|error| self.broken(error))?;
+            sum.add(self.key(&key)?, pack).map_err(|error| self.broken(error))?;
         }
         let whole = sum.sum() == (base.kept, base.kept_hash);
         if whole { Ok(()) } else { Err(self.broken(BaseError::KeptOthers)) }

@@ -13,7 +13,7 @@ use crate::durable::{self, Barrier};
 use crate::eventlog::codec::{Chain, HEADER_BYTES};
 use crate::eventlog::compact::{Base, Names, PIECE_BYTES, kept};
 use crate::eventlog::error::Source;
-use crate::eventlog::frame::Packer;
+use crate::eventlog::frame::{Entry, Packer};
 use crate::eventlog::hwm::{HighWater, Mark};
 use crate::eventlog::{Damage, DataDir, Error, LogReader, migrate};
 
@@ -111,7 +111,7 @@ impl Rewrite {
     /// Keeps a record from before. They come in the order of their LSNs, after the base state.
     pub fn keep(&mut self, lsn: Lsn, value: &[u8]) -> Result<(), Error> {
         let pack = self.kept.push(lsn, value);
-        self.put(Tree::Kept, pack)
+        self.put_pack(pack)
     }
 
     /// Says what the base state is, when it and what is kept from before it are written.
@@ -121,7 +121,7 @@ impl Rewrite {
             self.put_piece(piece)?;
         }
         let pack = self.kept.take();
-        self.put(Tree::Kept, pack)?;
+        self.put_pack(pack)?;
         self.apply()?;
         let (kept, kept_hash) = self.kept.sum();
         let base = Base {
@@ -157,15 +157,14 @@ impl Rewrite {
         for value in log.scan_values(self.last.lsn.next(), to) {
             let (lsn, value) = value?;
             self.last = follow(self.last, lsn, &value).map_err(|damage| self.damaged(damage))?;
-            if let Some((first, entry)) = self.frames.push(lsn, &value) {
-                self.put(Tree::Events, Some((first, entry)))?;
-            }
+            let full = self.frames.push(lsn, &value);
+            self.put_frames(full)?;
         }
         if self.last.lsn < to {
             return Err(self.damaged(Damage::LostHistory { last: self.last.lsn, mark: to }));
         }
         let rest = self.frames.take();
-        self.put(Tree::Events, rest)?;
+        self.put_frames(rest)?;
         self.apply()
     }
 
@@ -173,9 +172,16 @@ impl Rewrite {
         Error::damaged(&self.dir.log(), damage)
     }
 
-    fn put(&mut self, tree: Tree, entry: Option<(Lsn, Vec<u8>)>) -> Result<(), Error> {
-        let Some((first, entry)) = entry else { return Ok(()) };
-        self.insert(tree, &first.to_key(), entry)
+    fn put_pack(&mut self, pack: Option<Entry>) -> Result<(), Error> {
+        let Some((first, pack)) = pack else { return Ok(()) };
+        self.insert(Tree::Kept, &first.to_key(), kept::stored(pack))
+    }
+
+    fn put_frames(&mut self, frames: Vec<Entry>) -> Result<(), Error> {
+        for (first, frame) in frames {
+            self.insert(Tree::Events, &first.to_key(), frame)?;
+        }
+        Ok(())
     }
 
     fn put_piece(&mut self, piece: Vec<u8>) -> Result<(), Error> {

@@ -9,20 +9,22 @@ use std::sync::Arc;
 
 use super::super::codec::{Chain, Encoder};
 use super::super::{Damage, DataDir, Error, EventLog, Kind};
-use super::{OpenOptions, SledLog};
+use super::{OpenOptions, Records, SledLog};
 use crate::domain::object::Blob;
 use crate::domain::record::RECORD_BYTES_MAX;
 use crate::domain::{ActionId, Cause, Event, Lsn, ObjectRef, Record, Run, Timestamp, WorkerId};
 
 mod resumed;
 
+/// Its object is noise, which doesn't pack.
 fn record(lsn: u64, bytes: usize) -> Record {
-    let fill = u8::try_from(lsn % 251).unwrap();
+    let mut noise = vec![0; bytes];
+    blake3::Hasher::new().update(&lsn.to_be_bytes()).finalize_xof().fill(&mut noise);
     let event = Event::JobSubmitted {
         worker: WorkerId::of(b"worker"),
         action: ActionId::of(&lsn.to_be_bytes()),
         function: "compile".to_owned(),
-        object: ObjectRef::Inline(Blob(vec![fill; bytes].into())),
+        object: ObjectRef::Inline(Blob(noise.into())),
         priority: 2,
         queue: None,
         retries_max: 3,
@@ -237,20 +239,43 @@ fn records_lie_in_frames_that_are_found_by_their_first() {
     assert_eq!(reader.scan(Lsn(401), Lsn(500)).count(), 0);
 }
 
+/// Exchanges the frame of the records 11 to 20.
+fn reframed(change: impl FnOnce(&[u8]) -> Vec<u8>) -> tempfile::TempDir {
+    let dir = filled(30);
+    tamper(&dir, |_, events| {
+        let frame = events.get(Lsn(11).to_key()).unwrap().unwrap();
+        events.insert(Lsn(11).to_key(), change(&frame)).unwrap();
+    });
+    dir
+}
+
+/// The values of the records in `frame`, each behind its length, as a frame that isn't packed.
+fn plain(frame: &[u8]) -> Vec<u8> {
+    let values = Records::of(Lsn(11), frame.to_vec().into()).map(|record| record.unwrap().1);
+    let lengths = |value: &[u8]| u16::try_from(value.len()).unwrap().to_be_bytes();
+    let values = values.flat_map(|value| [&lengths(&value), &value[..]].concat());
+    [2].into_iter().chain(values).collect()
+}
+
 #[test]
 fn a_damaged_frame_is_named_by_the_record_it_breaks_off_at() {
-    let cut = |by: usize| {
-        let dir = filled(30);
-        tamper(&dir, |_, events| {
-            let frame = events.get(Lsn(11).to_key()).unwrap().unwrap();
-            events.insert(Lsn(11).to_key(), &frame[..frame.len() - by]).unwrap();
-        });
-        dir
+    let told = |dir: &tempfile::TempDir| {
+        let damage = damage_of(dir);
+        let source = std::error::Error::source(&damage).unwrap().to_string();
+        (damage.to_string(), source)
     };
-    let dir = cut(1);
-    let damage = damage_of(&dir);
-    assert_eq!(damage.to_string(), "record 20 is not readable");
-    let source = std::error::Error::source(&damage).unwrap().to_string();
+    let (damage, source) = told(&reframed(|frame| frame[..frame.len() - 1].to_vec()));
+    assert_eq!(damage, "record 11 is not readable");
+    assert!(source.contains("can't be unpacked"), "{source}");
+    let cut = |by: usize| {
+        reframed(|frame| {
+            let frame = plain(frame);
+            frame[..frame.len() - by].to_vec()
+        })
+    };
+    assert_eq!(open(cut(0).path()).unwrap().1, records(1..=30));
+    let (damage, source) = told(&cut(1));
+    assert_eq!(damage, "record 20 is not readable");
     assert!(source.contains("breaks off at byte"), "{source}");
     // A frame that ends earlier, but whole, is a gap.
     let value = {
