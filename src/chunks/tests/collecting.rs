@@ -310,8 +310,8 @@ fn a_damaged_chunk_is_not_copied() {
     let ids = [1, 2, 3].map(|seed| store.put_unnamed(&content(100_000, seed)).unwrap());
     store.put_unnamed(&content(900_000, 4)).unwrap();
     store.put_unnamed(b"in the next generation").unwrap();
-    let wrong = content(4_096, 9);
-    store.with(1, |generation| generation.write_pieces(&ids[0], 3, &wrong, 4_096)).unwrap();
+    let wrong = content(PIECE, 9);
+    store.with(1, |generation| generation.write_pieces(&ids[0], 3, &wrong, PIECE_BYTES)).unwrap();
     store.with(1, |generation| generation.remove_pieces(&ids[1], 3, 4)).unwrap();
     let done = collect(&store, &ids);
     assert_eq!((done.generations_dropped, done.bytes_copied), (1, 100_000));

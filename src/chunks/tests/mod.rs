@@ -10,6 +10,10 @@ use crate::domain::ChunkId;
 mod collecting;
 mod sealing;
 
+/// The length of a piece, as the defaults have it.
+const PIECE_BYTES: u32 = 4_080;
+const PIECE: usize = PIECE_BYTES as usize;
+
 /// Bytes that differ from piece to piece.
 fn content(bytes: usize, seed: u8) -> Vec<u8> {
     let mut content = vec![0; bytes];
@@ -54,9 +58,11 @@ fn assert_no_blobs(dir: &Path) {
 #[test]
 fn every_size_around_a_border_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let group = small().group_bytes;
-    let mut sizes = vec![0, 1, 4_095, 4_096, 4_097, 8_191, 8_192, 8_193];
-    sizes.extend([group - 1, group, group + 1, 2 * group - 1, 2 * group, 2 * group + 1, 100_000]);
+    let memory = small().group_bytes;
+    let group = memory / PIECE * PIECE;
+    let borders = [PIECE, 2 * PIECE, group, memory, 2 * group, 2 * memory];
+    let mut sizes = vec![0, 1, 100_000];
+    sizes.extend(borders.into_iter().flat_map(|border| [border - 1, border, border + 1]));
     let store = open(dir.path(), small());
     let mut ids = Vec::new();
     for (seed, &size) in sizes.iter().enumerate() {
@@ -118,7 +124,8 @@ fn ranges_and_seeks_read_what_they_say() {
     let store = open(dir.path(), small());
     let bytes = content(50_000, 1);
     let id = store.put_unnamed(&bytes).unwrap();
-    for (from, count) in [(0, 1), (4_095, 2), (4_096, 4_096), (49_999, 5), (50_000, 1), (60_000, 9)]
+    for (from, count) in
+        [(0, 1), (PIECE - 1, 2), (PIECE, PIECE), (49_999, 5), (50_000, 1), (60_000, 9)]
     {
         let mut part = Vec::new();
         let range = store.read(&id).unwrap().range(from as u64, count as u64);
@@ -204,7 +211,7 @@ fn a_liar_and_a_staller_stop_nobody() {
     liar.write(&content(50_000, 3)).unwrap();
     assert!(matches!(liar.finish(), Err(Error::Mismatch { .. })));
     assert!(bytes_of(&store, &id) == bytes);
-    assert_eq!(pieces_in(&store), bytes.len().div_ceil(4_096));
+    assert_eq!(pieces_in(&store), bytes.len().div_ceil(PIECE));
     drop(staller);
     store.verify(&id).unwrap();
 }
@@ -332,13 +339,13 @@ fn a_damaged_chunk_is_told_and_can_be_uploaded_again() {
         store
             .with(1, |generation| match damage {
                 0 => generation.remove_pieces(&id, 3, 4),
-                1 => generation.write_pieces(&id, 3, &bytes[..100], 4_096),
-                _ => generation.write_pieces(&id, 3, &bytes[..4_096], 4_096),
+                1 => generation.write_pieces(&id, 3, &bytes[..100], PIECE_BYTES),
+                _ => generation.write_pieces(&id, 3, &bytes[..PIECE], PIECE_BYTES),
             })
             .unwrap();
         match store.verify(&id).unwrap_err() {
             Error::Damaged { id: told, offset, .. } if damage < 2 => {
-                assert_eq!((told, offset), (id, 3 * 4_096));
+                assert_eq!((told, offset), (id, 3 * u64::from(PIECE_BYTES)));
             }
             Error::Damaged { id: told, offset: 0, .. } => assert_eq!(told, id),
             other => panic!("{other}"),
