@@ -4,26 +4,41 @@
 //! that waits, so that as much as possible is written at once: each write waits for the disk, however
 //! much it writes.
 
+use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::committer::Round;
+use crate::clock::monotonic;
 
 /// How long the writer lets commands gather at once while a round waits. Short beside a write to the
 /// disk, long beside the change from one thread to another.
 const GATHER: Duration = Duration::from_micros(200);
 
+/// Longest time that a round for few waits for those who were answered last.
+const LINGER: Duration = Duration::from_millis(1);
+/// How long it waits for the next of them. Longer than the writer lets commands gather.
+const PAUSE: Duration = Duration::from_micros(400);
+
 /// A way with both of its ends.
 pub(super) fn rounds() -> (Decided, Undurable) {
     let way = Arc::new(Way::default());
-    (Decided(Arc::clone(&way)), Undurable(way))
+    let undurable =
+        Undurable { way: Arc::clone(&way), answered: Cell::new(0), linger: LINGER, pause: PAUSE };
+    (Decided(way), undurable)
 }
 
 /// The writer's end. The committer ends when this is dropped, after the last round.
 pub(super) struct Decided(Arc<Way>);
 
 /// The committer's end.
-pub(super) struct Undurable(Arc<Way>);
+pub(super) struct Undurable {
+    way: Arc<Way>,
+    /// How many waited for the round that was taken last.
+    answered: Cell<usize>,
+    linger: Duration,
+    pause: Duration,
+}
 
 /// The other end is gone.
 #[derive(Debug)]
@@ -49,6 +64,8 @@ struct Place {
     round: Option<Round>,
     /// The committer waits for a round.
     idle: bool,
+    /// The committer waits for the round to grow.
+    lingers: bool,
     closed: bool,
 }
 
@@ -80,6 +97,9 @@ impl Decided {
                 }
                 Some(waiting) => {
                     waiting.absorb(round);
+                    if place.lingers {
+                        way.filled.notify_one();
+                    }
                     break;
                 }
                 None => {
@@ -104,20 +124,27 @@ impl Place {
     fn is_waiting(&self) -> bool {
         self.round.is_some() && !self.closed
     }
+
+    /// How many wait for the round that waits; none when there is no round.
+    fn asked(&self) -> Option<usize> {
+        self.round.as_ref().filter(|_| !self.closed).map(|round| round.replies.len())
+    }
 }
 
 impl Undurable {
     /// The next round, if one comes within `patience`.
     pub(super) fn next(&self, patience: Duration) -> Next {
-        let way = &*self.0;
+        let way = &*self.way;
         let waited = way.filled.wait_timeout_while(way.place(), patience, |place| {
             place.idle = place.round.is_none() && !place.closed;
             place.idle
         });
         let (mut place, _) = waited.unwrap_or_else(PoisonError::into_inner);
         place.idle = false;
+        place = self.gather(place);
         match place.round.take() {
             Some(round) => {
+                self.answered.set(round.replies.len());
                 drop(place);
                 way.emptied.notify_one();
                 Next::Round(round)
@@ -125,6 +152,29 @@ impl Undurable {
             None if place.closed => Next::Closed,
             None => Next::Nothing,
         }
+    }
+
+    /// Waits a moment while the round that waits is for less than half as many as were answered
+    /// last. Most of these ask again at once, and if the first of them had a write to itself, all
+    /// others would wait for it.
+    fn gather<'a>(&self, mut place: MutexGuard<'a, Place>) -> MutexGuard<'a, Place> {
+        let enough = self.answered.get() / 2;
+        let begun = monotonic();
+        place.lingers = true;
+        while let Some(asked) = place.asked().filter(|asked| *asked < enough) {
+            let left = self.linger.saturating_sub(begun.elapsed()).min(self.pause);
+            let grown = self
+                .way
+                .filled
+                .wait_timeout_while(place, left, |place| place.asked() == Some(asked));
+            let timed_out;
+            (place, timed_out) = grown.unwrap_or_else(PoisonError::into_inner);
+            if timed_out.timed_out() {
+                break;
+            }
+        }
+        place.lingers = false;
+        place
     }
 }
 
@@ -136,16 +186,18 @@ impl Drop for Decided {
 
 impl Drop for Undurable {
     fn drop(&mut self) {
-        self.0.close();
+        self.way.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
     use std::thread;
 
     use super::*;
     use crate::engine::COMMIT_BYTES_MAX;
+    use crate::engine::committer::Reply;
 
     /// A round that can be told from others by its size.
     fn round(bytes: usize) -> Round {
@@ -195,6 +247,46 @@ mod tests {
     fn the_last_round_comes_before_the_end() {
         let (decided, end) = rounds();
         decided.send(round(1)).unwrap();
+        drop(decided);
+        assert_eq!(taken(&end), 1);
+        assert!(matches!(end.next(Duration::from_mins(1)), Next::Closed));
+    }
+
+    /// A round that so many wait for.
+    fn asked(count: usize) -> Round {
+        let replies = (0..count).map(|_| Reply::Boot(channel().0)).collect();
+        Round { bytes: count, replies, ..Round::default() }
+    }
+
+    #[test]
+    fn a_round_for_few_waits_for_those_who_were_just_answered() {
+        let (decided, mut end) = rounds();
+        (end.linger, end.pause) = (Duration::from_mins(1), Duration::from_mins(1));
+        decided.send(asked(40)).unwrap();
+        assert_eq!(taken(&end), 40);
+        let sender = thread::spawn(move || {
+            for _ in 0..20 {
+                decided.send(asked(1)).unwrap();
+            }
+            decided
+        });
+        assert_eq!(taken(&end), 20);
+        // Half as many again is enough, and so is nothing more for a moment.
+        let decided = sender.join().unwrap();
+        end.pause = Duration::from_millis(1);
+        decided.send(asked(3)).unwrap();
+        assert_eq!(taken(&end), 3);
+        decided.send(asked(1)).unwrap();
+        assert_eq!(taken(&end), 1);
+    }
+
+    #[test]
+    fn a_round_that_lingers_is_not_lost_when_the_writer_ends() {
+        let (decided, mut end) = rounds();
+        (end.linger, end.pause) = (Duration::from_mins(1), Duration::from_mins(1));
+        decided.send(asked(40)).unwrap();
+        assert_eq!(taken(&end), 40);
+        decided.send(asked(1)).unwrap();
         drop(decided);
         assert_eq!(taken(&end), 1);
         assert!(matches!(end.next(Duration::from_mins(1)), Next::Closed));

@@ -353,10 +353,9 @@ mod tests {
             error.unwrap().unwrap_err()
         };
         let packed = &entry[HEAD_BYTES..];
-        let lengths = [unpacked - 1, unpacked + 1, 0].map(|length| length as u16);
-        for length in lengths {
-            let [high, low] = length.to_be_bytes();
-            let lied = FrameError::Packed { bytes, unpacked: length.into() };
+        for length in [unpacked - 1, unpacked + 1, 0] {
+            let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+            let lied = FrameError::Packed { bytes, unpacked: length };
             assert_eq!(error(&[PACKED, high, low], packed), (first, lied));
         }
         let short = FrameError::Packed { bytes: bytes - 1, unpacked };
