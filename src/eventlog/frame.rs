@@ -49,7 +49,7 @@ impl Packer {
     /// Adds the value of the record at `lsn`. Gives the entries before when they are full.
     pub(super) fn push(&mut self, lsn: Lsn, value: &[u8]) -> Vec<Entry> {
         let full = self.body.len() + LENGTH_BYTES + value.len() > self.fits;
-        let entries = if full { self.pack() } else { Vec::new() };
+        let entries = if full { self.take() } else { Vec::new() };
         if self.ends.is_empty() {
             self.first = lsn;
         }
@@ -60,18 +60,14 @@ impl Packer {
         entries
     }
 
-    /// The last entries, unless there are none.
-    pub(super) fn take(&mut self) -> Vec<Entry> {
-        self.pack()
-    }
-
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
         self.body.clear();
         self.ends.clear();
     }
 
-    fn pack(&mut self) -> Vec<Entry> {
+    /// The entries of all that waits, none when nothing does.
+    pub(super) fn take(&mut self) -> Vec<Entry> {
         let (body, ends) = (self.body.as_slice(), self.ends.as_slice());
         let mut entries = Vec::new();
         let (mut rest, mut start, mut lsn) = (ends, 0, self.first);
@@ -107,7 +103,7 @@ fn enframed(
         let should_fit = records.len() * FRAME_BYTES_MAX / frame.len();
         if frame.len() <= FRAME_BYTES_MAX {
             // Short ones don't tell how well more of them would pack.
-            if records.len() > FRAME_BYTES_MAX {
+            if records.len() > FRAME_BYTES_MAX / 2 {
                 *fits = should_fit.min(UNPACKED_BYTES_MAX);
             }
             return Some((count, frame));
@@ -339,6 +335,20 @@ mod tests {
         let [(first, entry)] = entries(&alike).try_into().unwrap();
         assert_eq!((first, entry.first()), (Lsn(5), Some(&PACKED)));
         assert!(entry.len() < 1_000, "{} bytes", entry.len());
+    }
+
+    #[test]
+    fn noise_is_forgotten_when_records_are_alike_again() {
+        let mut packer = Packer::default();
+        let mut noise = vec![0; 20_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let alike = [7; 500];
+        let values = noise.chunks(500).chain([&alike[..]; 400]);
+        let frames: Vec<Entry> =
+            (1..).map(Lsn).zip(values).flat_map(|(lsn, value)| packer.push(lsn, value)).collect();
+        assert!(frames[0].1.len() > 3_000);
+        let [.., before, last] = frames.as_slice() else { panic!("{} frames", frames.len()) };
+        assert_eq!(last.0.0 - before.0.0, (UNPACKED_BYTES_MAX / 502) as u64);
     }
 
     #[test]
