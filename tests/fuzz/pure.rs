@@ -1,5 +1,5 @@
 //! The readers of strangers' bytes, under the service's name and from the service's own source
-//! files, without the rest of it: no server, database or shader compiler has to be built for them.
+//! files, without the rest of it: no server or shader compiler has to be built for them.
 //!
 //! It holds because these folders import nothing but each other (`tests/architecture.rs`).
 
