@@ -258,12 +258,18 @@ mod tests {
         Round { bytes: count, replies, ..Round::default() }
     }
 
-    #[test]
-    fn a_round_for_few_waits_for_those_who_were_just_answered() {
+    /// A way on which 40 were just answered, whose committer waits for as long as it takes.
+    fn patient() -> (Decided, Undurable) {
         let (decided, mut end) = rounds();
         (end.linger, end.pause) = (Duration::from_mins(1), Duration::from_mins(1));
         decided.send(asked(40)).unwrap();
         assert_eq!(taken(&end), 40);
+        (decided, end)
+    }
+
+    #[test]
+    fn a_round_for_few_waits_for_those_who_were_just_answered() {
+        let (decided, mut end) = patient();
         let sender = thread::spawn(move || {
             for _ in 0..20 {
                 decided.send(asked(1)).unwrap();
@@ -282,10 +288,7 @@ mod tests {
 
     #[test]
     fn a_round_that_lingers_is_not_lost_when_the_writer_ends() {
-        let (decided, mut end) = rounds();
-        (end.linger, end.pause) = (Duration::from_mins(1), Duration::from_mins(1));
-        decided.send(asked(40)).unwrap();
-        assert_eq!(taken(&end), 40);
+        let (decided, end) = patient();
         decided.send(asked(1)).unwrap();
         drop(decided);
         assert_eq!(taken(&end), 1);

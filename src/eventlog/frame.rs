@@ -165,26 +165,31 @@ impl Records {
 impl Rest {
     fn of(mut entry: Bytes) -> Self {
         let bytes = entry.len();
-        let packed = match entry.first() {
-            Some(&FRAME) => false,
-            Some(&PACKED) => true,
-            _ => return Self::Alone(entry),
-        };
-        if bytes > FRAME_BYTES_MAX {
-            return Self::Broken(FrameError::Long(bytes));
-        }
-        if !packed {
-            entry.advance(1);
-            return Self::Frame { records: entry, bytes };
-        }
-        Self::Broken(match unpack(&entry, UNPACKED_BYTES_MAX) {
-            Ok(records) => {
-                return Self::Frame { bytes: records.len(), records: records.into() };
+        match entry.first() {
+            Some(&(FRAME | PACKED)) if bytes > FRAME_BYTES_MAX => {
+                Self::Broken(FrameError::Long(bytes))
             }
-            Err(Refused::Short(offset)) => FrameError::Short { bytes, offset },
-            Err(Refused::Long(unpacked)) => FrameError::LongUnpacked(unpacked),
-            Err(Refused::Damaged(unpacked)) => FrameError::Packed { bytes, unpacked },
-        })
+            Some(&FRAME) => {
+                entry.advance(1);
+                Self::Frame { records: entry, bytes }
+            }
+            Some(&PACKED) => match unpack(&entry, UNPACKED_BYTES_MAX) {
+                Ok(records) => Self::Frame { bytes: records.len(), records: records.into() },
+                Err(refused) => Self::Broken(FrameError::of(refused, bytes)),
+            },
+            _ => Self::Alone(entry),
+        }
+    }
+}
+
+impl FrameError {
+    /// Why a frame of `bytes` can't be unpacked.
+    const fn of(refused: Refused, bytes: usize) -> Self {
+        match refused {
+            Refused::Short(offset) => Self::Short { bytes, offset },
+            Refused::Long(unpacked) => Self::LongUnpacked(unpacked),
+            Refused::Damaged(unpacked) => Self::Packed { bytes, unpacked },
+        }
     }
 }
 

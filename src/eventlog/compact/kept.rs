@@ -89,9 +89,13 @@ pub(in crate::eventlog) struct Records {
 
 impl Records {
     pub(in crate::eventlog) fn of(first: Lsn, pack: Bytes) -> Result<Self, BaseError> {
-        let mut pack = unpacked(first, pack)?;
+        unpacked(first, pack).map(|pack| Self::within(first, pack))
+    }
+
+    /// Of one that [`unpacked`] gave.
+    fn within(first: Lsn, mut pack: Bytes) -> Self {
         pack.advance(CHECKSUM_BYTES);
-        Ok(Self { rest: pack, first })
+        Self { rest: pack, first }
     }
 
     fn cut(&mut self) -> Option<(Lsn, Bytes)> {
@@ -134,7 +138,7 @@ impl Sum {
     pub(in crate::eventlog) fn add(&mut self, first: Lsn, pack: Bytes) -> Result<(), BaseError> {
         let pack = unpacked(first, pack)?;
         self.hasher.update(&first.to_key()).update(&pack);
-        for record in Records::of(first, pack)? {
+        for record in Records::within(first, pack) {
             record?;
             self.count += 1;
         }
@@ -182,7 +186,7 @@ mod tests {
             let mut found = Vec::new();
             let mut sum = Sum::default();
             for (first, pack) in packs {
-                prop_assert!(pack.len() <= PACK_BYTES_MAX + CHECKSUM_BYTES + HEAD_BYTES);
+                prop_assert!(pack.len() <= UNPACKED_BYTES_MAX);
                 let pack = Bytes::from(if packed { stored(pack) } else { pack });
                 sum.add(first, pack.clone()).unwrap();
                 let start = found.len();
