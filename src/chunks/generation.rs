@@ -123,11 +123,11 @@ impl Generation {
         let failed = |source| Error::Open { path: dir.to_path_buf(), source };
         durable::prepare_database(dir).map_err(|e| failed(e.into()))?;
         remove_unfinished_snapshots(dir).map_err(|e| failed(e.into()))?;
-        let db = match open_unlocked(dir, options) {
+        let db = match open_sized(dir, options) {
             Err(e) if is_corruption(&*e) => {
                 // sled's own snapshot is only a shortcut: without it the log is read in full.
                 set_snapshots_aside(dir).map_err(|e| failed(e.into()))?;
-                open_unlocked(dir, options)
+                open_sized(dir, options)
             }
             result => result,
         }
@@ -315,16 +315,34 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// Key of the number of bytes forgotten.
 const FORGOTTEN: &str = "forgotten";
 
+/// Bytes of a segment in generations written before they became smaller.
+const FORMER_SEGMENT_BYTES: usize = 8 << 20;
+
 /// Extension of the directory of a generation that is being created.
 const UNFINISHED: &str = "new";
 
 type OpenError = Box<dyn StdError + Send + Sync>;
 
-fn open_unlocked(dir: &Path, options: &Options) -> Result<sled::Db, OpenError> {
+/// Opens the database with segments of the size that it has.
+fn open_sized(dir: &Path, options: &Options) -> Result<sled::Db, OpenError> {
+    match open_unlocked(dir, options, options.segment_bytes) {
+        // It isn't even read when it has others.
+        Err(e) if matches!(e.downcast_ref(), Some(sled::Error::Unsupported(_))) => {
+            open_unlocked(dir, options, FORMER_SEGMENT_BYTES).map_err(|_| e)
+        }
+        result => result,
+    }
+}
+
+fn open_unlocked(
+    dir: &Path,
+    options: &Options,
+    segment_bytes: usize,
+) -> Result<sled::Db, OpenError> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(options.cache_bytes)
-        .segment_size(options.segment_bytes)
+        .segment_size(segment_bytes)
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(Some(500));
     match catch_unwind(AssertUnwindSafe(|| durable::open_unlocked(|| config.open()))) {

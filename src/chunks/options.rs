@@ -34,7 +34,7 @@ impl Default for Options {
             group_bytes: 4 << 20,
             generation_bytes: 512 << 20,
             cache_bytes: 16 << 20,
-            segment_bytes: 8 << 20,
+            segment_bytes: 2 << 20,
             grace: Millis(24 * 3_600 * 1_000),
             garbage_bytes: 16 << 20,
             copy_bytes_per_second: 16 << 20,

@@ -137,6 +137,19 @@ fn chunks_in_two_generations_are_held_once() {
     }
 }
 
+#[test]
+fn generations_with_larger_segments_are_read_and_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut chunks = Vec::new();
+    for (seed, segment_bytes) in [(1, 8 << 20), (2, 512 << 10), (3, 2 << 20)] {
+        let store = open(dir.path(), Options { segment_bytes, ..small() });
+        let bytes = content(3 * PIECE, seed);
+        chunks.push((store.put_unnamed(&bytes).unwrap(), bytes));
+        drop(store);
+        assert_all_there(dir.path(), &chunks);
+    }
+}
+
 /// Manifests of 16 bytes without a time, and no indexes.
 #[test]
 fn stores_of_older_versions_are_read_and_their_chunks_kept_for_the_grace() {
