@@ -98,7 +98,9 @@ impl Committer {
             let open = match rounds.next(patience) {
                 Next::Round(round) => {
                     dirty |= !round.records.is_empty();
-                    self.commit(round)?;
+                    self.write(&round.records)?;
+                    rounds.written();
+                    self.conclude(round)?;
                     true
                 }
                 Next::Nothing => true,
@@ -120,11 +122,18 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes the round durable, then publishes it, then acts, then answers: in this order, so that
-    /// nobody sees or hears what a crash could take back.
-    fn commit(&mut self, round: Round) -> Result<(), Failed> {
+    /// Makes a round's records durable.
+    fn write(&mut self, records: &[Record]) -> Result<(), Failed> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.log.append(records).map_err(|failed| self.poison(failed.into()))
+    }
+
+    /// Publishes a round that is durable, then acts, then answers: in this order, so that nobody sees
+    /// or hears what a crash could take back.
+    fn conclude(&mut self, round: Round) -> Result<(), Failed> {
         if let Some(last) = round.records.last().map(|record| record.lsn) {
-            self.log.append(&round.records).map_err(|failed| self.poison(failed.into()))?;
             let ended = self.publish(&round.records).map_err(|failed| self.poison(failed))?;
             self.shared.durable.send_replace(last);
             if let Some(past) = self.shared.past.get() {

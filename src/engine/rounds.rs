@@ -14,6 +14,8 @@ use crate::clock::monotonic;
 /// How long the writer lets commands gather at once while a round waits. Short beside a write to the
 /// disk, long beside the change from one thread to another.
 const GATHER: Duration = Duration::from_micros(200);
+/// The same while a round is written: until that is done, nothing can be written that is decided.
+const GATHER_BUSY: Duration = Duration::from_millis(1);
 
 /// Longest time that a round for few waits for those who were answered last.
 const LINGER: Duration = Duration::from_millis(1);
@@ -25,11 +27,14 @@ pub(super) fn rounds() -> (Decided, Undurable) {
     let way = Arc::new(Way::default());
     let undurable =
         Undurable { way: Arc::clone(&way), answered: Cell::new(0), linger: LINGER, pause: PAUSE };
-    (Decided(way), undurable)
+    (Decided { way, gather_busy: GATHER_BUSY }, undurable)
 }
 
 /// The writer's end. The committer ends when this is dropped, after the last round.
-pub(super) struct Decided(Arc<Way>);
+pub(super) struct Decided {
+    way: Arc<Way>,
+    gather_busy: Duration,
+}
 
 /// The committer's end.
 pub(super) struct Undurable {
@@ -64,8 +69,10 @@ struct Place {
     round: Option<Round>,
     /// The committer waits for a round.
     idle: bool,
-    /// The committer waits for the round to grow.
-    lingers: bool,
+    /// The committer waits until so many wait for the round.
+    lingers: Option<usize>,
+    /// The committer writes to the disk.
+    busy: bool,
     closed: bool,
 }
 
@@ -83,9 +90,9 @@ impl Way {
 
 impl Decided {
     /// Passes a round on, alone or as part of the one that waits. Returns when the committer has taken
-    /// it or a moment is over in which more could have come for it.
+    /// it or has written the one before, or a moment is over in which more could have come for it.
     pub(super) fn send(&self, round: Round) -> Result<(), Closed> {
-        let way = &*self.0;
+        let way = &*self.way;
         let mut place = way.place();
         loop {
             if place.closed {
@@ -97,7 +104,7 @@ impl Decided {
                 }
                 Some(waiting) => {
                     waiting.absorb(round);
-                    if place.lingers {
+                    if place.lingers.is_some_and(|enough| place.asked() >= Some(enough)) {
                         way.filled.notify_one();
                     }
                     break;
@@ -114,8 +121,14 @@ impl Decided {
                 }
             }
         }
+        let busy = place.busy;
+        let patience = if busy { self.gather_busy } else { GATHER };
         // The mutex is what a panic of the committer would poison, and `closed` tells that as well.
-        drop(way.emptied.wait_timeout_while(place, GATHER, |place| place.is_waiting()));
+        drop(
+            way.emptied.wait_timeout_while(place, patience, |place| {
+                place.is_waiting() && place.busy == busy
+            }),
+        );
         Ok(())
     }
 }
@@ -145,6 +158,7 @@ impl Undurable {
         match place.round.take() {
             Some(round) => {
                 self.answered.set(round.replies.len());
+                place.busy = true;
                 drop(place);
                 way.emptied.notify_one();
                 Next::Round(round)
@@ -154,33 +168,43 @@ impl Undurable {
         }
     }
 
+    /// The round that was taken is written: what is decided from now on is written next, so the writer
+    /// may begin while this one is published and answered.
+    pub(super) fn written(&self) {
+        let mut place = self.way.place();
+        place.busy = false;
+        let waits = place.is_waiting();
+        drop(place);
+        if waits {
+            self.way.emptied.notify_one();
+        }
+    }
+
     /// Waits a moment while the round that waits is for less than half as many as were answered
     /// last. Most of these ask again at once, and if the first of them had a write to itself, all
     /// others would wait for it.
     fn gather<'a>(&self, mut place: MutexGuard<'a, Place>) -> MutexGuard<'a, Place> {
         let enough = self.answered.get() / 2;
         let begun = monotonic();
-        place.lingers = true;
+        place.lingers = Some(enough);
         while let Some(asked) = place.asked().filter(|asked| *asked < enough) {
             let left = self.linger.saturating_sub(begun.elapsed()).min(self.pause);
-            let grown = self
-                .way
-                .filled
-                .wait_timeout_while(place, left, |place| place.asked() == Some(asked));
-            let timed_out;
-            (place, timed_out) = grown.unwrap_or_else(PoisonError::into_inner);
-            if timed_out.timed_out() {
+            let grown = self.way.filled.wait_timeout_while(place, left, |place| {
+                place.asked().is_some_and(|asked| asked < enough)
+            });
+            (place, _) = grown.unwrap_or_else(PoisonError::into_inner);
+            if place.asked() == Some(asked) || begun.elapsed() >= self.linger {
                 break;
             }
         }
-        place.lingers = false;
+        place.lingers = None;
         place
     }
 }
 
 impl Drop for Decided {
     fn drop(&mut self) {
-        self.0.close();
+        self.way.close();
     }
 }
 
@@ -284,6 +308,28 @@ mod tests {
         assert_eq!(taken(&end), 3);
         decided.send(asked(1)).unwrap();
         assert_eq!(taken(&end), 1);
+    }
+
+    #[test]
+    fn while_a_round_is_written_commands_gather() {
+        let (mut decided, end) = rounds();
+        decided.gather_busy = Duration::from_hours(1);
+        decided.send(round(1)).unwrap();
+        assert_eq!(taken(&end), 1);
+        let sender = thread::spawn(move || {
+            decided.send(round(2)).unwrap();
+            let busy = decided.way.place().busy;
+            (decided, busy)
+        });
+        // It has passed it on, and waits.
+        while end.way.place().round.is_none() {
+            thread::yield_now();
+        }
+        end.written();
+        let (decided, busy) = sender.join().unwrap();
+        assert!(!busy, "it came back before there was anything to do");
+        decided.send(round(30)).unwrap();
+        assert_eq!(taken(&end), 32);
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::views::{Tables, Views};
 const SHARE_RECORDS_MIN: u64 = 4_096;
 
 /// How long reports of the runner gather when nobody waits for them: one append for many of them
-/// costs little more than for one.
-const REPORTS_GATHER: Duration = Duration::from_millis(2);
+/// costs little more than for one. What was handed out ahead must last longer.
+const REPORTS_GATHER: Duration = Duration::from_millis(5);
 
 /// The writer and everything only it may touch.
 pub(super) struct Writer {
