@@ -4,12 +4,16 @@
 #[path = "support/powercut.rs"]
 mod powercut;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use ledgerun::domain::object::{Blob, INLINE_BYTES_MAX};
-use ledgerun::domain::{ActionId, Cause, Event, Lsn, ObjectRef, Record, Run, Timestamp, WorkerId};
-use ledgerun::eventlog::{DataDir, EventLog, OpenOptions, SledLog};
+use ledgerun::domain::{
+    ActionId, Cause, ContentHash, Event, Lsn, ObjectRef, Record, Run, Timestamp, WorkerId,
+};
+use ledgerun::eventlog::codec::Chain;
+use ledgerun::eventlog::{Adopted, DataDir, EventLog, OpenOptions, Rewrite, SledLog};
 use powercut::Disk;
 
 /// A record of up to the largest size a submission takes, in a scattered but repeatable way.
@@ -79,6 +83,58 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
         disk.restart();
         let log = open(&path);
         assert!(log.last().0 >= survived, "{} of {survived} are left", log.last());
+    }
+}
+
+/// Writes the log anew with a state in place of the records before `first`, of which every tenth is
+/// kept, and takes that for the log.
+fn rewrite(log: &mut SledLog, state: &[u8], first: Lsn) {
+    let old = log.reader().pinned();
+    let end = Lsn(first.0 - 1);
+    let chain = Chain::of(end, &old.value(end).unwrap().unwrap());
+    let mut next = Rewrite::begin(&log.dir().unwrap(), end, chain).unwrap();
+    next.body().write_all(state).unwrap();
+    for value in old.kept().chain(old.scan_values(old.first(), end)) {
+        let (lsn, value) = value.unwrap();
+        if lsn.0.is_multiple_of(10) {
+            next.keep(lsn, &value).unwrap();
+        }
+    }
+    next.seal(1, ContentHash::of(state)).unwrap();
+    next.copy(&*old, log.last()).unwrap();
+    assert!(matches!(log.adopt(next).unwrap(), Adopted::Done(_)));
+}
+
+#[test]
+fn a_rewritten_log_is_whole_when_the_power_is_cut_as_soon_as_it_is_taken() {
+    let disk = match Disk::new(256) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            eprintln!("skipped: no disk to cut the power of ({reason})");
+            return;
+        }
+    };
+    let path = disk.path().join("data");
+    for round in 1..=3_u64 {
+        let mut log = open(&path);
+        let from = log.last().0 + 1;
+        let to = from + 399;
+        for first in (from..=to).step_by(50) {
+            log.append(&(first..first + 50).map(record).collect::<Vec<_>>()).unwrap();
+        }
+        let state = vec![u8::try_from(round).unwrap(); 100_000];
+        let first = Lsn(to - 150);
+        rewrite(&mut log, &state, first);
+        disk.cut();
+        drop(log);
+        disk.restart();
+        let mut log = open(&path);
+        let reader = log.reader();
+        assert_eq!((reader.first(), log.last()), (first, Lsn(to)));
+        reader.check_base().unwrap();
+        let kept: Vec<u64> = reader.kept().map(|value| value.unwrap().0.0).collect();
+        assert_eq!(kept, (10..first.0).step_by(10).collect::<Vec<_>>());
+        log.append(&[record(to + 1)]).unwrap();
     }
 }
 
