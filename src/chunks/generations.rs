@@ -56,11 +56,12 @@ impl Generations {
         sealed::remove(&active.index_path()).map_err(failed)?;
         let generation = Generation::open(active.dir(), options)?;
         let mut bytes = 0;
-        generation.facts(|id, fact| {
+        let told = generation.facts(|id, fact| {
             bytes += bytes_of(&fact);
             each(newest, id, fact);
-        })?;
-        active.set_written(bytes.saturating_add(generation.forgotten_bytes()?));
+        });
+        let forgotten = told.and_then(|()| generation.forgotten_bytes());
+        active.set_written(bytes.saturating_add(in_opening(&active, forgotten)?));
         *active.lock_state() = State::Open(generation);
         slots.insert(newest, Arc::clone(&active));
         Ok(Self {
@@ -261,7 +262,7 @@ fn sealed_contents(slot: &Slot, options: &Options, now: Timestamp) -> Result<Con
     }
     let generation = Generation::open(slot.dir(), options)?;
     let mut contents = Contents::default();
-    generation.facts(|id, mut fact| {
+    let told = generation.facts(|id, mut fact| {
         contents.written += bytes_of(&fact);
         if let Fact::Held(manifest) = &mut fact
             && manifest.wanted == UNKNOWN
@@ -269,14 +270,20 @@ fn sealed_contents(slot: &Slot, options: &Options, now: Timestamp) -> Result<Con
             manifest.wanted = now;
         }
         contents.facts.push((id, fact));
-    })?;
-    contents.written = contents.written.saturating_add(generation.forgotten_bytes()?);
+    });
+    let forgotten = told.and_then(|()| generation.forgotten_bytes());
+    contents.written = contents.written.saturating_add(in_opening(slot, forgotten)?);
     generation.close();
     match sealed::write(&slot.index_path(), slot.number, &contents) {
         Ok(()) => slot.set_indexed(true),
         Err(error) => warn_unwritten(slot, &error),
     }
     Ok(contents)
+}
+
+/// Says of which generation it is that something can't be read, when a store is opened.
+fn in_opening<T>(slot: &Slot, result: Result<T, Error>) -> Result<T, Error> {
+    result.map_err(|error| Error::Open { path: slot.dir().to_path_buf(), source: error.into() })
 }
 
 fn warn_unwritten(slot: &Slot, error: &(dyn std::error::Error + 'static)) {

@@ -48,6 +48,11 @@ fn stopped() -> (tempfile::TempDir, tempfile::TempDir) {
     bench.ended()
 }
 
+/// Bytes of a segment of chunks.
+fn chunk_segment() -> usize {
+    ledgerun::chunks::Options::default().segment_bytes
+}
+
 /// Changes the entries of a tree.
 pub(crate) fn tamper(
     db: &Path,
@@ -112,7 +117,7 @@ fn damage_does_not_hide_other_damage() {
         events.remove(keys.last().unwrap()).unwrap();
     });
     let mut damaged = String::new();
-    tamper(&data.join("chunks/g000001"), 8 << 20, "pieces", |pieces, keys| {
+    tamper(&data.join("chunks/g000001"), chunk_segment(), "pieces", |pieces, keys| {
         let mut value = pieces.get(&keys[0]).unwrap().unwrap().to_vec();
         value[0] ^= 1;
         pieces.insert(&keys[0], value).unwrap();
@@ -142,12 +147,12 @@ fn chunks_that_are_needed_are_looked_for() {
     let (data, _here) = stopped();
     let data = data.path();
     let (mut removed, mut damaged) = (String::new(), String::new());
-    tamper(&data.join("chunks/g000001"), 8 << 20, "manifests", |manifests, keys| {
+    tamper(&data.join("chunks/g000001"), chunk_segment(), "manifests", |manifests, keys| {
         manifests.remove(&keys[0]).unwrap();
         removed = hex::encode(&keys[0]);
         damaged = hex::encode(&keys[1]);
     });
-    tamper(&data.join("chunks/g000001"), 8 << 20, "pieces", |pieces, keys| {
+    tamper(&data.join("chunks/g000001"), chunk_segment(), "pieces", |pieces, keys| {
         let key = keys.iter().find(|key| hex::encode(&key[..20]) == damaged).unwrap();
         pieces.insert(key, b"something else").unwrap();
     });

@@ -31,8 +31,12 @@ fn as_of_old(data: &Path, old: &Path, schema: u32) {
     }
     assert_eq!(events.len() as u64, log.last().0);
     db.flush().unwrap();
-    let open = |path: PathBuf| sled::Config::new().path(path).segment_size(8 << 20).open().unwrap();
-    let (from, to) = (open(data.join("chunks/g000001")), open(old.join("chunks/g000001")));
+    let open = |dir: &Path, bytes| {
+        let config = sled::Config::new().path(dir.join("chunks/g000001")).segment_size(bytes);
+        config.open().unwrap()
+    };
+    let now = ledgerun::chunks::Options::default().segment_bytes;
+    let (from, to) = (open(data, now), open(old, 8 << 20));
     for (tree, length) in [("pieces", usize::MAX), ("manifests", 16)] {
         let (from, to) = (from.open_tree(tree).unwrap(), to.open_tree(tree).unwrap());
         for entry in &from {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{Rewrite, SledLog};
-use super::{filled, open, record, records};
+use super::{accepting, filled, open, open_with, record, records};
 use crate::domain::{ContentHash, Lsn};
 use crate::eventlog::codec::Chain;
 use crate::eventlog::compact::{Marker, Step};
@@ -249,6 +249,55 @@ fn a_state_or_a_kept_record_that_is_another_is_noticed_too() {
         let source = std::error::Error::source(&damage).map(ToString::to_string);
         assert!(source.clone().unwrap().contains(words), "{source:?}");
     }
+}
+
+/// A copy of the log and its mark, cut off after so many bytes.
+fn cut_off(path: &Path, bytes: u64) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("log")).unwrap();
+    for name in ["log/conf", "log/db", "hwm"] {
+        fs::copy(path.join(name), copy.path().join(name)).unwrap();
+    }
+    let db = fs::File::options().write(true).open(copy.path().join("log/db")).unwrap();
+    db.set_len(bytes).unwrap();
+    copy
+}
+
+#[test]
+fn the_end_of_a_compacted_log_may_be_given_up() {
+    let dir = filled(2_000);
+    compacted(dir.path(), 1_000);
+    let (mut log, _) = open(dir.path()).unwrap();
+    for first in (2_001..4_000).step_by(100) {
+        log.append(&records(first..=first + 99)).unwrap();
+    }
+    drop(log);
+    let length = fs::metadata(dir.path().join("log/db")).unwrap().len();
+    let (mut rests, mut nothings) = (0, 0);
+    for left in 1..12 {
+        let copy = cut_off(dir.path(), length * left / 12);
+        let Err(error) = open(copy.path()) else { panic!("opened with {left} parts") };
+        assert_eq!(error.kind(), Kind::Damaged, "{error}");
+        let (mut log, found) = match open_with(copy.path(), accepting()) {
+            Ok(opened) => opened,
+            // Of a state that is not whole nothing can be made.
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Damaged, "{error}");
+                assert_eq!(names(copy.path()), ["log"]);
+                continue;
+            }
+        };
+        let last = log.last().0;
+        // With nothing of the state nothing is left at all, and records begin anew.
+        let (first, count) = if last == 0 { (1, &mut nothings) } else { (1_000, &mut rests) };
+        *count += 1;
+        assert_eq!(found, records(first..=last), "{left} parts");
+        log.append(&records(last + 1..=last + 5)).unwrap();
+        holds(&*log.reader(), first, last + 5);
+        drop(log);
+        assert_eq!(open(copy.path()).unwrap().0.last(), Lsn(last + 5));
+    }
+    assert!(rests > 2 && nothings > 0);
 }
 
 #[test]
