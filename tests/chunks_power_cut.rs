@@ -5,21 +5,12 @@
 mod powercut;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
 use ledgerun::chunks::{Options, Store};
 use ledgerun::domain::{ChunkId, Millis};
-use powercut::Disk;
-
-/// A disk whose power can be cut, or none where this machine can't; then it says so.
-fn disk(mebibytes: u64) -> Option<Disk> {
-    let told = |reason| {
-        let _ = writeln!(std::io::stderr(), "skipped: no disk to cut the power of ({reason})");
-    };
-    Disk::new(mebibytes).map_err(told).ok()
-}
+use powercut::disk;
 
 /// Uploads until the disk fails; reports what was acknowledged.
 fn upload(store: &Store, first_seed: u64, acknowledged: &mpsc::Sender<ChunkId>) {

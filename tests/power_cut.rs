@@ -14,7 +14,7 @@ use ledgerun::domain::{
 };
 use ledgerun::eventlog::codec::Chain;
 use ledgerun::eventlog::{Adopted, DataDir, EventLog, OpenOptions, Rewrite, SledLog};
-use powercut::Disk;
+use powercut::disk;
 
 /// A record of up to the largest size a submission takes, in a scattered but repeatable way.
 fn record(lsn: u64) -> Record {
@@ -58,13 +58,7 @@ fn write_on(mut log: SledLog, acknowledged: &mpsc::Sender<u64>) {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
-    let disk = match Disk::new(1_024) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to cut the power of ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(1_024) else { return };
     let path = disk.path().join("data");
     let mut survived = 0;
     for round in 1..=4_u64 {
@@ -107,13 +101,7 @@ fn rewrite(log: &mut SledLog, state: &[u8], first: Lsn) {
 
 #[test]
 fn a_rewritten_log_is_whole_when_the_power_is_cut_as_soon_as_it_is_taken() {
-    let disk = match Disk::new(256) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to cut the power of ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(256) else { return };
     let path = disk.path().join("data");
     for round in 1..=3_u64 {
         let mut log = open(&path);
@@ -140,13 +128,7 @@ fn a_rewritten_log_is_whole_when_the_power_is_cut_as_soon_as_it_is_taken() {
 
 #[test]
 fn a_full_disk_opens_on_the_space_set_aside() {
-    let disk = match Disk::new(400) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: no disk to fill ({reason})");
-            return;
-        }
-    };
+    let Some(disk) = disk(400) else { return };
     let path = disk.path().join("data");
     let mut log = open(&path);
     // One by one: the engine's notes grow with what it was asked to write.

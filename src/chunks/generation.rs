@@ -328,7 +328,7 @@ fn open_sized(dir: &Path, options: &Options) -> Result<sled::Db, OpenError> {
     match open_unlocked(dir, options, options.segment_bytes) {
         // It isn't even read when it has others.
         Err(e) if matches!(e.downcast_ref(), Some(sled::Error::Unsupported(_))) => {
-            open_unlocked(dir, options, FORMER_SEGMENT_BYTES).map_err(|_| e)
+            open_unlocked(dir, options, FORMER_SEGMENT_BYTES)
         }
         result => result,
     }

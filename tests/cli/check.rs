@@ -49,7 +49,7 @@ fn stopped() -> (tempfile::TempDir, tempfile::TempDir) {
 }
 
 /// Bytes of a segment of chunks.
-fn chunk_segment() -> usize {
+pub(crate) fn chunk_segment() -> usize {
     ledgerun::chunks::Options::default().segment_bytes
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::backup::{answers, digest, ledgerun, submit, text};
 use crate::bench::Bench;
+use crate::check::chunk_segment;
 use crate::service::Service;
 use crate::speaker::{recorded, speaker};
 
@@ -35,8 +36,7 @@ fn as_of_old(data: &Path, old: &Path, schema: u32) {
         let config = sled::Config::new().path(dir.join("chunks/g000001")).segment_size(bytes);
         config.open().unwrap()
     };
-    let now = ledgerun::chunks::Options::default().segment_bytes;
-    let (from, to) = (open(data, now), open(old, 8 << 20));
+    let (from, to) = (open(data, chunk_segment()), open(old, 8 << 20));
     for (tree, length) in [("pieces", usize::MAX), ("manifests", 16)] {
         let (from, to) = (from.open_tree(tree).unwrap(), to.open_tree(tree).unwrap());
         for entry in &from {

@@ -32,17 +32,12 @@ mod workers;
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use powercut::disk;
+
 /// Held by tests that measure times or load the machine, so that they don't disturb each other.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A disk of its own for a test, or none where this machine can't: then it says so in spite of the
-/// capture of what tests print.
-fn disk(mebibytes: u64) -> Option<powercut::Disk> {
-    let disk = powercut::Disk::new(mebibytes);
-    disk.map_err(|reason| skipped(&format!("a disk of its own ({reason})"))).ok()
 }
 
 /// Says what a test lacks here, in spite of the capture of what tests print.

@@ -25,7 +25,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Makes an empty disk. The error says what this machine lacks.
-    pub(crate) fn new(mebibytes: u64) -> Result<Self, String> {
+    fn new(mebibytes: u64) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let disk = Self { folder, cutter: Mutex::default() };
         let image = std::fs::File::create(disk.image()).map_err(|error| error.to_string())?;
@@ -79,6 +79,16 @@ impl Drop for Disk {
         // Not mounted when `new` failed.
         let _ = run(Command::new("umount").arg(self.path()));
     }
+}
+
+/// A disk whose power can be cut, or none where this machine can't: then it says so in spite of the
+/// capture of what tests print.
+pub(crate) fn disk(mebibytes: u64) -> Option<Disk> {
+    let told = |reason| {
+        let missing = format!("a disk of its own ({reason})");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: a test needs {missing}");
+    };
+    Disk::new(mebibytes).map_err(told).ok()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

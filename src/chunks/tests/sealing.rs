@@ -150,6 +150,28 @@ fn generations_with_larger_segments_are_read_and_go_on() {
     }
 }
 
+#[test]
+fn damaged_notes_of_one_with_larger_segments_lose_nothing_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Options { segment_bytes: 8 << 20, ..small() });
+    let bytes = content(3 * PIECE, 1);
+    let chunks = [(store.put_unnamed(&bytes).unwrap(), bytes)];
+    drop(store);
+    // The engine writes its notes when it opens.
+    drop(open(dir.path(), small()));
+    let mut damaged = 0;
+    for entry in fs::read_dir(dir.path().join("g000001")).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            let mut notes = fs::read(entry.path()).unwrap();
+            notes[9] ^= 1;
+            fs::write(entry.path(), notes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0);
+    assert_all_there(dir.path(), &chunks);
+}
+
 /// Manifests of 16 bytes without a time, and no indexes.
 #[test]
 fn stores_of_older_versions_are_read_and_their_chunks_kept_for_the_grace() {
