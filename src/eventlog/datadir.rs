@@ -19,6 +19,16 @@ pub struct DataDir {
     lock: File,
 }
 
+/// Unlocking by name and not only by closing: whoever has the same file open for a moment, such as a
+/// child that has been forked and not replaced its program yet, would keep a lock that is only closed.
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.root.display(), %error, "cannot unlock the data directory");
+        }
+    }
+}
+
 impl DataDir {
     /// Takes `root`, creating it where needed. Fails with [`Error::InUse`] when a process has it, and
     /// with [`Error::NewerPart`], before anything is changed, when a newer program wrote it.
@@ -162,6 +172,16 @@ mod tests {
         assert!(text.contains(&format!("already running (pid {})", std::process::id())), "{text}");
         drop(first);
         DataDir::lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn it_is_free_at_once_though_a_child_still_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::lock(dir.path()).unwrap();
+        let inherited = first.lock.try_clone().unwrap();
+        drop(first);
+        DataDir::lock(dir.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]
