@@ -32,7 +32,8 @@ struct Service {
 impl Service {
     fn new() -> Self {
         let past = Past::open(PastOptions::default(), MemoryLog::new().reader());
-        let (staging, published) = <(Views, Published)>::default();
+        let (mut staging, published) = <(Views, Published)>::default();
+        staging.keep_offers();
         Self { staging, published, shared_at: Lsn::ZERO, past }
     }
 

@@ -90,7 +90,8 @@ impl Boot {
         let Self { handle, queue } = self;
         let shared = Arc::clone(&handle.shared);
         // Shares all but the small orders.
-        let staging = parts.published.views.clone();
+        let mut staging = parts.published.views.clone();
+        staging.keep_offers();
         let last = parts.published.lsn();
         *shared.published_mut() = parts.published;
         if shared.log.set(parts.log.reader()).is_err() {

@@ -77,7 +77,7 @@ impl Views {
         let Some(execution) = self.executions.get_mut(id) else { return };
         let was = std::mem::replace(&mut execution.phase, phase);
         let party = execution.party;
-        let pair = (PairKey::of(execution.worker, execution.action), id);
+        let pair = PairKey::of(execution.worker, execution.action);
         if was.is_ready() != phase.is_ready() {
             self.reorder(id, phase.is_ready());
         }
@@ -94,14 +94,11 @@ impl Views {
             self.under_way.remove(&id);
             self.order.release(party);
         }
-        if was.is_live() && !phase.is_live() {
-            self.live.remove(&pair);
+        if let Some(offers) = &mut self.offers {
+            offers.moved(pair, id, was, phase);
         }
-        if let Phase::Completed { cacheable, units, .. } = phase {
+        if let Phase::Completed { units, .. } = phase {
             self.held_units = self.held_units.saturating_add(units.into());
-            if cacheable {
-                self.reusable.insert((pair.0, Reverse(id)), ());
-            }
         }
     }
 
@@ -244,7 +241,9 @@ impl Views {
             self.held_units = self.held_units.saturating_sub(units.into());
         }
         let pair = PairKey::of(execution.worker, execution.action);
-        self.reusable.remove((pair, Reverse(id)));
+        if let Some(offers) = &mut self.offers {
+            offers.reusable.remove((pair, Reverse(id)));
+        }
         self.executions.remove(id);
     }
 }

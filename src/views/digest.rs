@@ -67,6 +67,7 @@ impl Published {
     /// [`Published::digest`] does, and tell where two states differ.
     pub fn parts(&self) -> Vec<(&'static str, ContentHash)> {
         let views = &self.views;
+        let offers = views.offers();
         vec![
             ("position", Digest::of(&(views.lsn, views.at))),
             ("workers", Digest::of(&(&views.workers, &views.functions, &views.runners))),
@@ -75,9 +76,9 @@ impl Published {
             ("queues", Digest::of(&views.queues)),
             ("recordings", Digest::of(&views.recordings)),
             ("replays", Digest::of(&views.replays)),
-            ("wants", Digest::of(&(&views.wants, &views.live, &views.under_way))),
+            ("wants", Digest::of(&(&views.wants, &offers.live, &views.under_way))),
             ("order of work", Digest::of(&(&views.order, &views.waiting))),
-            ("reusable results", Digest::of(&views.reusable)),
+            ("reusable results", Digest::of(&offers.reusable)),
             ("lists", Digest::of(&self.listing)),
             // Whatever is added later is at least in this.
             ("rest", self.digest()),

@@ -13,6 +13,7 @@ mod kept;
 mod listing;
 mod lists;
 mod names;
+mod offers;
 mod order;
 mod query;
 mod queues;
@@ -27,18 +28,19 @@ mod table;
 mod transitions;
 mod workers;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use self::digest::Digest;
 use self::names::{LsnSet, Names};
+use self::offers::Offers;
 use self::order::Order;
 use self::queues::Queues;
 use self::recordings::Recordings;
 use self::replays::Replays;
-use self::state::{Execution, Job, PairKey, Want};
+use self::state::{Execution, Job, Want};
 use self::table::Table;
 use self::workers::Workers;
 use crate::domain::event::Subject;
@@ -58,7 +60,7 @@ pub use self::state::{ExecutionRow, ExecutionState, JobRow, LaunchRow, Retries};
 pub use self::workers::WorkerRow;
 
 /// The state the rules need, at one LSN. What a checkpoint leaves out follows from the rest.
-#[derive(Clone, Default, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Views {
     /// The last record folded.
     lsn: Lsn,
@@ -83,12 +85,9 @@ pub struct Views {
     /// Executions with an attempt under way.
     #[serde(skip)]
     under_way: BTreeSet<Lsn>,
-    /// Executions that a submission may join.
+    /// What a submission may join or have, if that is kept.
     #[serde(skip)]
-    live: BTreeSet<(PairKey, Lsn)>,
-    /// Executions whose result a submission may have, the newest of each pair first.
-    #[serde(skip)]
-    reusable: Table<(PairKey, Reverse<Lsn>), ()>,
+    offers: Option<Offers>,
     /// Jobs that are gone, so that retiring twice is the same as once.
     retired: LsnSet,
     /// Size of all results that are held.
@@ -98,6 +97,34 @@ pub struct Views {
 impl std::fmt::Debug for Views {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "views at {} with {} jobs", self.lsn, self.jobs.len())
+    }
+}
+
+/// The state is the same whether the offers are kept or not.
+impl Hash for Views {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            lsn,
+            at,
+            workers,
+            functions,
+            runners,
+            jobs,
+            executions,
+            queues,
+            recordings,
+            replays,
+            wants,
+            order,
+            waiting,
+            under_way,
+            offers: _,
+            retired,
+            held_units,
+        } = self;
+        (lsn, at, workers, functions, runners, jobs, executions).hash(state);
+        (queues, recordings, replays, wants, order, waiting, under_way).hash(state);
+        (&*self.offers(), retired, held_units).hash(state);
     }
 }
 

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use super::Views;
 use super::names::NameIx;
 use super::state::{
-    Execution, ExecutionRow, ExecutionState, Job, JobRow, LaunchRow, PairKey, Phase,
-    RESULT_UNIT_BYTES, Retries, Want,
+    ExecutionRow, ExecutionState, Job, JobRow, LaunchRow, Phase, RESULT_UNIT_BYTES, Retries, Want,
 };
 use super::workers::{WorkerIx, WorkerRow};
 use crate::domain::{
-    ActionId, AttemptRef, FunctionKey, Host, JobState, Lsn, QueueId, RunnerName, Timestamp,
-    WorkerId,
+    AttemptRef, FunctionKey, Host, JobState, Lsn, QueueId, RunnerName, Timestamp, WorkerId,
 };
 
 impl Views {
@@ -213,37 +211,6 @@ impl Views {
         let found = self.executions.get(execution)?;
         let current = AttemptRef { execution, attempt: found.attempt };
         found.phase.is_under_way().then_some(current)
-    }
-
-    /// The newest execution of this worker and action that a submission may join.
-    pub fn live_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
-        let worker = self.workers.find(worker)?;
-        let key = PairKey::of(worker, action);
-        let live = self.live.range((key, Lsn::ZERO)..=(key, Lsn(u64::MAX)));
-        self.first_of(worker, action, live.rev().map(|(_, id)| *id))
-    }
-
-    /// The newest execution of this worker and action whose result a submission may have.
-    pub fn reusable_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
-        let worker = self.workers.find(worker)?;
-        let key = PairKey::of(worker, action);
-        let reusable = self.reusable.after((key, Reverse(Lsn(u64::MAX))));
-        let reusable = reusable.take_while(|((pair, _), ())| *pair == key);
-        self.first_of(worker, action, reusable.map(|((_, Reverse(id)), ())| id))
-    }
-
-    /// The first of `executions` that really is of this worker and action: a [`PairKey`] may be
-    /// another's, too.
-    fn first_of(
-        &self,
-        worker: WorkerIx,
-        action: ActionId,
-        mut executions: impl Iterator<Item = Lsn>,
-    ) -> Option<Lsn> {
-        executions.find(|id| {
-            let found: Option<&Execution> = self.executions.get(*id);
-            found.is_some_and(|found| found.worker == worker && found.action == action)
-        })
     }
 
     /// The first execution in the order of `host`, or the first among those due at `now` (all when the

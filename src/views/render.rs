@@ -28,8 +28,7 @@ impl Display for Views {
             order,
             waiting,
             under_way,
-            live,
-            reusable,
+            offers: _,
             retired,
             held_units,
         } = self;
@@ -51,10 +50,11 @@ impl Display for Views {
         write!(f, "{order}")?;
         list(f, "waiting", waiting.iter().map(|(until, id)| format!("{id} until {until}")))?;
         list(f, "under way", under_way.iter())?;
-        let mut live: Vec<Lsn> = live.iter().map(|(_, id)| *id).collect();
+        let offers = self.offers();
+        let mut live: Vec<Lsn> = offers.live.iter().map(|(_, id)| *id).collect();
         live.sort_unstable();
         list(f, "may be joined", live.iter())?;
-        let mut reusable: Vec<Lsn> = reusable.iter().map(|((_, id), ())| id.0).collect();
+        let mut reusable: Vec<Lsn> = offers.reusable.iter().map(|((_, id), ())| id.0).collect();
         reusable.sort_unstable();
         list(f, "may be reused", reusable.iter())?;
         list(f, "retired", retired.iter())

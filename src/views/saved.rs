@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::listing::Listing;
-use super::state::{PairKey, Phase};
+use super::state::Phase;
 use super::workers::WorkerIx;
 use super::{Published, Views};
 use crate::domain::{JobState, QueueId, Timestamp};
@@ -49,7 +49,6 @@ impl Views {
             self.wants.insert((job.execution, job.queue, Reverse(job.priority), id));
         }
         for (id, execution) in self.executions.iter() {
-            let pair = PairKey::of(execution.worker, execution.action);
             let phase = execution.phase;
             if let Phase::BackingOff { until } = phase {
                 self.waiting.insert((until, id));
@@ -57,17 +56,7 @@ impl Views {
             if phase.is_under_way() {
                 self.under_way.insert(id);
             }
-            if phase.is_live() {
-                self.live.insert((pair, id));
-            }
         }
-        // Most of them, and in the order of hashes: sorted once instead of put in one by one.
-        let reusable = self.executions.iter().filter_map(|(id, execution)| {
-            let pair = PairKey::of(execution.worker, execution.action);
-            let reusable = matches!(execution.phase, Phase::Completed { cacheable: true, .. });
-            reusable.then_some((pair, Reverse(id)))
-        });
-        self.reusable = reusable.collect();
     }
 }
 

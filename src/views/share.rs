@@ -1,9 +1,7 @@
 //! How two folds of the same records hold what has not changed between them once.
 
-use std::cmp::Reverse;
-
 use super::Views;
-use super::state::{Execution, Job, PairKey};
+use super::state::{Execution, Job};
 use super::table::Table;
 use crate::domain::Lsn;
 
@@ -16,31 +14,23 @@ pub struct Tables {
     lsn: Lsn,
     jobs: Table<Lsn, Job>,
     executions: Table<Lsn, Execution>,
-    reusable: Table<(PairKey, Reverse<Lsn>), ()>,
 }
 
 impl Views {
     /// What another fold may take over.
     pub fn tables(&self) -> Tables {
-        Tables {
-            lsn: self.lsn,
-            jobs: self.jobs.clone(),
-            executions: self.executions.clone(),
-            reusable: self.reusable.clone(),
-        }
+        Tables { lsn: self.lsn, jobs: self.jobs.clone(), executions: self.executions.clone() }
     }
 
     /// How many pointers [`Views::tables`] copies.
     pub const fn tables_cost(&self) -> usize {
-        self.jobs.segment_count() + self.executions.segment_count() + self.reusable.segment_count()
+        self.jobs.segment_count() + self.executions.segment_count()
     }
 
     /// How many segments of the tables somebody else has, too.
     #[cfg(test)]
     pub(crate) fn segments_shared(&self) -> usize {
-        self.jobs.segments_shared()
-            + self.executions.segments_shared()
-            + self.reusable.segments_shared()
+        self.jobs.segments_shared() + self.executions.segments_shared()
     }
 
     /// Takes over what another fold of the same records has, when that is at the same LSN; else
@@ -50,7 +40,6 @@ impl Views {
         if tables.lsn == self.lsn {
             std::mem::swap(&mut self.jobs, &mut tables.jobs);
             std::mem::swap(&mut self.executions, &mut tables.executions);
-            std::mem::swap(&mut self.reusable, &mut tables.reusable);
         }
         tables
     }

@@ -203,7 +203,9 @@ impl Views {
                 };
                 // It stands in line as soon as its job wants it.
                 self.executions.insert(lsn, execution);
-                self.live.insert((PairKey::of(worker, action), lsn));
+                if let Some(offers) = &mut self.offers {
+                    offers.live.insert((PairKey::of(worker, action), lsn));
+                }
                 return Ok(lsn);
             }
             Run::Joins(id) | Run::Cached(id) => id,

@@ -48,8 +48,10 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let moment =
             Moment { records: 0, chain: Chain::START, attempts: 0, model: Model::default() };
+        let mut staging = Views::default();
+        staging.keep_offers();
         Self {
-            staging: Views::default(),
+            staging,
             published: Published::default(),
             log: Vec::new(),
             digests: Vec::new(),
@@ -232,6 +234,7 @@ impl Bench {
         }
         assert!(self.log.is_empty() || Some(&replayed.views.digest()) == self.digests.last());
         self.staging = replayed.views.clone();
+        self.staging.keep_offers();
         self.published = replayed;
         for command in reconcile(&self.staging) {
             let Command::LoseAttempt { attempt } = command else { panic!("{command:?}") };

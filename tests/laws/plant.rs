@@ -23,6 +23,7 @@ impl Plant {
     pub(crate) fn new() -> Self {
         let now = Timestamp(1_700_000_000_000_000);
         let mut plant = Self { published: Published::default(), now, under_way: Vec::new() };
+        plant.published.views.keep_offers();
         plant.execute(&Command::RegisterWorker(history::worker(0)));
         plant
     }

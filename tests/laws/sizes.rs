@@ -275,6 +275,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn jobs_that_give_up_are_split_over_records() {
     let mut views = Views::default();
+    views.keep_offers();
     accept(&mut views, &Command::RegisterWorker(new_worker(1)));
     let new = NewJob { queue: None, ..new_job() };
     for number in 0..2 * GAVE_UP_LEN_MAX + 2 {
