@@ -125,9 +125,8 @@ impl Body {
 
     /// What is left in a request whose body was taken.
     pub(super) fn none() -> Self {
-        let stream = Box::pin(futures_util::stream::empty());
         let patience = Patience::new(Duration::ZERO, 0);
-        Self { stream: Some(stream), length: Length::Bytes(0), came: 0, patience, link: None }
+        Self { stream: None, length: Length::Bytes(0), came: 0, patience, link: None }
     }
 
     /// How long the body says it is.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +22,7 @@ use super::answers::{self, Outgoing};
 use super::conversation::Conversation;
 use super::error::Error;
 use super::links::{Full, Link, Links, Wait};
-use super::request::Head;
+use super::request::{Head, Target};
 use super::socket;
 use super::waiting::{self, Waiting};
 use super::{
@@ -220,7 +219,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
         }
         let head = Arc::new(Head {
             method: request.method().clone(),
-            uri: kept_uri(request.uri()),
+            target: target(request.uri()),
             headers: kept_headers(request.headers()),
             peer: self.peer,
             local: self.local,
@@ -233,7 +232,8 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
         let (app, link) = (self.app.clone(), self.link.clone());
         let filter = warp::ext::get::<Arc<Head>>()
             .and(warp::body::stream())
-            .then(move |head, body| dispatch::dispatch(app.clone(), head, body));
+            // Boxed here: on its way through the filter it would be copied several times.
+            .then(move |head, body| Box::pin(dispatch::dispatch(app.clone(), head, body)));
         let answer = TowerToHyperService::new(warp::service(filter)).call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
@@ -249,21 +249,18 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
 /// would be held, and replaced by another one, as long as the request lasts.
 fn kept_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for name in &HEADERS {
-        for value in headers.get_all(name) {
-            kept.extend(
-                HeaderValue::from_bytes(value.as_bytes()).map(|value| (name.clone(), value)),
-            );
+    for (name, value) in headers.iter().filter(|(name, _)| HEADERS.contains(name)) {
+        // What was taken as a value is one.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            kept.append(name.clone(), value);
         }
     }
     kept
 }
 
 /// A copy of path and query, for the same reason.
-pub(super) fn kept_uri(uri: &Uri) -> Uri {
-    let text = uri.path_and_query().map_or("/", |text| text.as_str());
-    // What was taken as a part of a URI is one.
-    Uri::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes())).unwrap_or_default()
+pub(super) fn target(uri: &Uri) -> Target {
+    uri.path_and_query().map_or("/", |text| text.as_str()).into()
 }
 
 /// A connection that broke before it was accepted is nothing; having no file descriptors left

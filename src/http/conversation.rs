@@ -4,21 +4,23 @@
 //! is one. Between requests, while the bytes of a head trickle in, and while a long poll waits for
 //! something to happen, a connection is a socket and a few bytes: ten thousand of these are cheap.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::connection::{ConnectionService, HEADERS, kept_uri};
+use super::connection::{ConnectionService, HEADERS, target};
 use super::error::HEAD_BYTES_MAX;
 use super::links::{Link, Wait};
 use super::request::Head;
@@ -31,6 +33,9 @@ const LOOKED_AT_MAX: usize = 4 << 10;
 
 /// Headers of a long poll; one with more is held like any other request.
 const HEADERS_MAX: usize = 32;
+
+/// How long a connection is kept ready for the next request after an answer.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a request waits before somebody who is slow gives way for it.
 const TURN_WAIT: Duration = Duration::from_millis(5);
@@ -124,7 +129,7 @@ impl Conversation {
         }
         let head = Head {
             method: Method::GET,
-            uri: kept_uri(&path.parse().ok()?),
+            target: target(&path.parse().ok()?),
             headers: kept,
             peer: self.peer,
             local: self.local,
@@ -148,6 +153,22 @@ impl Conversation {
         }
     }
 
+    /// Ready when the client has paused for long enough after an answer, or need not be waited for.
+    fn pauses(&self, mut pause: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.link.is_done() && self.link.take_rest() {
+                return Poll::Ready(());
+            }
+            // Set once for many requests: only when it goes off is it asked how long the pause is.
+            ready!(pause.as_mut().poll(context));
+            let paused = self.link.paused().unwrap_or_default();
+            if paused >= PAUSE {
+                return Poll::Ready(());
+            }
+            pause.as_mut().reset(Instant::now() + PAUSE.saturating_sub(paused));
+        }
+    }
+
     /// Serves what comes, until the client pauses. Gives the socket back then; nothing when the
     /// connection is over.
     async fn serve(
@@ -156,28 +177,32 @@ impl Conversation {
         waited: bool,
     ) -> Result<Option<Socket<TcpStream>>, Error> {
         let service = ConnectionService::new(self, waited);
+        // Heads that are too slow end in the socket, and pauses here.
         let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.app.config.idle_timeout)
+            .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(socket), service);
         let mut stopping = self.app.stopping.clone();
-        let ended = tokio::select! {
-            ended = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => {
-                Some(ended)
-            }
-            _ = stopping.wait_for(|stop| *stop) => None,
+        let mut pause = pin!(sleep(PAUSE));
+        let served = poll_fn(|context| match connection.poll_without_shutdown(context) {
+            Poll::Ready(ended) => Poll::Ready(Served::Ended(ended)),
+            Poll::Pending => self.pauses(pause.as_mut(), context).map(|()| Served::Pauses),
+        });
+        let served = tokio::select! {
+            served = served => served,
+            _ = stopping.wait_for(|stop| *stop) => Served::Stops,
         };
-        let ended = if let Some(ended) = ended {
-            ended
-        } else {
-            Pin::new(&mut connection).graceful_shutdown();
-            std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
+        let ended = match served {
+            Served::Ended(ended) => Some(ended),
+            Served::Pauses => None,
+            Served::Stops => {
+                Pin::new(&mut connection).graceful_shutdown();
+                Some(poll_fn(|context| connection.poll_without_shutdown(context)).await)
+            }
         };
         let parts = connection.into_parts();
         let mut socket = parts.io.into_inner();
-        // An end in the middle of a head is an error to hyper; what it has of that head is kept.
-        if !socket.wakes_up() {
+        if let Some(ended) = ended {
             ended?;
             // What the client did not take yet is not thrown away.
             tokio::io::AsyncWriteExt::shutdown(&mut socket).await?;
@@ -190,6 +215,16 @@ impl Conversation {
         }
         Ok(Some(socket))
     }
+}
+
+/// How serving a connection comes to an end.
+enum Served {
+    /// With the connection.
+    Ended(hyper::Result<()>),
+    /// The client has its answers and is silent.
+    Pauses,
+    /// The service stops.
+    Stops,
 }
 
 /// Why a connection broke.

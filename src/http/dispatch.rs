@@ -28,7 +28,7 @@ where
     let mut lsn = app.engine.durable();
     let cause = cause(&head.headers);
     let refuse = |error: &Error| {
-        let engine_post = is_engine_post(&head.method, head.uri.path());
+        let engine_post = is_engine_post(&head.method, head.target.path());
         respond::error(error, &head.headers, engine_post)
     };
     let mut response = match answer(&app, &head, cause, body, &mut lsn).await {
@@ -42,7 +42,7 @@ where
     headers.entry(respond::LSN).or_insert_with(|| HeaderValue::from(lsn.0));
     tracing::debug!(
         method = %head.method,
-        path = shown(head.uri.path()),
+        path = shown(head.target.path()),
         peer = %head.peer,
         session = cause.session.map(tracing::field::display),
         request = cause.request,
@@ -66,7 +66,7 @@ where
     // Before anything is refused: a refused body is still taken for a while.
     let patience = Patience::new(app.config.body_timeout, app.config.min_rate);
     let body = Body::new(body, &head.headers, patience, head.link.clone());
-    let found = app.router.find(&head.method, head.uri.path());
+    let found = app.router.find(&head.method, head.target.path());
     app.guard.check(found.access(), head)?;
     let (route, params) = match found {
         Found::Route(route, params) => (route, params),
@@ -76,7 +76,7 @@ where
     if !answers_while_starting(route) && app.engine.status() == Status::Starting {
         return Err(engine::Error::Starting.into());
     }
-    let moment = Moment::of(app, route, Query(head.uri.query().unwrap_or_default())).await?;
+    let moment = Moment::of(app, route, Query(head.target.query())).await?;
     *true_at = moment.past().unwrap_or(*true_at);
     let scope = scope(&moment, params.queue)?;
     // As long as this is being answered, the queue is not idle.
@@ -91,13 +91,13 @@ where
 /// What a GET waits for when it is a long poll of a feed that has nothing yet. Whatever is wrong with
 /// it is for [`dispatch`] to say.
 pub(super) fn foresee(app: &App, head: &Head) -> Option<feed::Poll> {
-    let found = app.router.find(&head.method, head.uri.path());
+    let found = app.router.find(&head.method, head.target.path());
     app.guard.check(found.access(), head).ok()?;
     let Found::Route(route, params) = found else { return None };
     if !route.pattern.ends_with("/completed") || app.engine.status() != Status::Ready {
         return None;
     }
-    let query = Query(head.uri.query().unwrap_or_default());
+    let query = Query(head.target.query());
     if moment::is_named(query) {
         return None;
     }

@@ -6,6 +6,8 @@
 //! are opened. Nobody goes who only just began to wait: else ten thousand that come again at once
 //! would do nothing but push each other out.
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -14,41 +16,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use self::waits::Waiting;
 use super::error::HEAD_BYTES_MAX;
 use crate::clock::monotonic;
 
+pub(super) use self::waits::Wait;
+
 /// Heads below this are counted only until they are complete, in bytes.
 const HEAD_BYTES_SMALL: usize = 2 << 10;
-
-/// What a connection waits for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Wait {
-    /// The first byte of a request.
-    Request,
-    /// The rest of a head.
-    Head,
-    /// Something that has not happened yet: a long poll.
-    Event,
-    /// The same, by a request that is being served meanwhile.
-    Served,
-    /// The rest of a body that takes from the memory for buffered bodies.
-    Body,
-    /// The client, within an upload or an answer.
-    Transfer,
-}
-
-impl Wait {
-    /// How long somebody may wait for this before another's need counts more.
-    const fn respite(self) -> Duration {
-        Duration::from_millis(match self {
-            Self::Event | Self::Served | Self::Request | Self::Head => 1_000,
-            Self::Body | Self::Transfer => 500,
-        })
-    }
-}
-
-/// In order: what is waited for, and for how long.
-type Key = (Wait, u64);
 
 /// All open connections.
 pub(super) struct Links {
@@ -56,6 +31,7 @@ pub(super) struct Links {
     peer_max: usize,
     head_bytes_max: usize,
     head_bytes: AtomicUsize,
+    begun: Instant,
     state: Mutex<State>,
     /// Told when a connection has ended.
     freed: Notify,
@@ -65,22 +41,21 @@ pub(super) struct Links {
 struct State {
     next: u64,
     open: BTreeMap<u64, Entry>,
-    waiting: BTreeMap<Key, u64>,
-    /// The same by peer, to make one's own connections give way.
-    waiting_of: BTreeMap<(IpAddr, Key), u64>,
     peers: BTreeMap<IpAddr, usize>,
+    /// Until when nobody will have waited long enough for each kind: known from the last look at
+    /// all, so that many who need something don't look again and again.
+    quiet: [i64; Wait::ALL.len()],
 }
 
 struct Entry {
     peer: IpAddr,
-    wait: Option<Key>,
-    since: Instant,
     told: Arc<Told>,
 }
 
-/// What a connection is told.
+/// What a connection is told, and tells.
 #[derive(Default)]
 struct Told {
+    waiting: Waiting,
     /// To end at once.
     cut: Notify,
     /// To answer its long poll and end.
@@ -103,6 +78,7 @@ impl Links {
             peer_max,
             head_bytes_max,
             head_bytes: AtomicUsize::new(0),
+            begun: monotonic(),
             state: Mutex::default(),
             freed: Notify::new(),
         })
@@ -113,37 +89,43 @@ impl Links {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nanoseconds since the service began.
+    fn now(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
     /// Takes a place for a connection; somebody may have to give way for it.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Link, Full> {
         let peer = peer.to_canonical();
+        let now = self.now();
         let mut state = self.state();
         let own = state.peers.get(&peer).copied().unwrap_or(0);
         // Whoever is on this machine may be many.
-        if own >= self.peer_max && !peer.is_loopback() && !state.give_way_of(peer) {
+        if own >= self.peer_max && !peer.is_loopback() && !state.give_way_of(peer, now) {
             return Err(Full::Peer);
         }
-        if state.open.len() >= self.max && !state.give_way() {
+        if state.open.len() >= self.max && !state.give_way(now) {
             return Err(Full::All);
         }
         state.next += 1;
         let id = state.next;
         let told = Arc::new(Told::default());
-        let entry = Entry { peer, wait: None, since: monotonic(), told: told.clone() };
-        state.open.insert(id, entry);
+        told.waiting.set(Some(Wait::Request), now);
+        state.open.insert(id, Entry { peer, told: told.clone() });
         *state.peers.entry(peer).or_default() += 1;
-        state.wait(id, Some(Wait::Request));
         drop(state);
         let phase = AtomicU8::new(Phase::Request as u8);
         let no = || AtomicBool::new(false);
-        let (ends, rests, served, owes_body) = (no(), no(), no(), no());
+        let (ends, rests, served, owes_body, flushed) = (no(), no(), no(), no(), no());
         let (links, head_bytes) = (self.clone(), AtomicUsize::new(0));
-        Ok(Link { links, id, told, phase, ends, rests, served, owes_body, head_bytes })
+        Ok(Link { links, id, told, phase, ends, rests, served, owes_body, flushed, head_bytes })
     }
 
     /// Cuts the connection that has waited longest for this. False when there is none.
     pub(super) fn give_way(&self, kind: Wait) -> bool {
+        let now = self.now();
         let mut state = self.state();
-        state.first(kind).is_some_and(|(key, id, _)| state.cut(key, id))
+        state.longest(&[kind], now).is_some_and(|(_, id, wait)| state.cut(id, wait))
     }
 
     /// Waits until some connection has ended.
@@ -153,25 +135,7 @@ impl Links {
 }
 
 impl State {
-    fn wait(&mut self, id: u64, wait: Option<Wait>) {
-        self.next += 1;
-        let key = wait.map(|wait| (wait, self.next));
-        let Some(entry) = self.open.get_mut(&id) else { return };
-        let was = std::mem::replace(&mut entry.wait, key);
-        entry.since = monotonic();
-        let peer = entry.peer;
-        if let Some(was) = was {
-            self.waiting.remove(&was);
-            self.waiting_of.remove(&(peer, was));
-        }
-        if let Some(key) = key {
-            self.waiting.insert(key, id);
-            self.waiting_of.insert((peer, key), id);
-        }
-    }
-
     fn remove(&mut self, id: u64) -> Option<Entry> {
-        self.wait(id, None);
         let entry = self.open.remove(&id)?;
         if let Some(count) = self.peers.get_mut(&entry.peer) {
             *count -= 1;
@@ -182,53 +146,76 @@ impl State {
         Some(entry)
     }
 
-    /// Who has waited longest for one thing.
-    fn first(&self, kind: Wait) -> Option<(Key, u64, Instant)> {
-        let (key, id) = self.waiting.range((kind, 0)..=(kind, u64::MAX)).next()?;
-        Some((*key, *id, self.open.get(id)?.since))
+    /// Who has waited longest, and long enough, for one of these: since when, who, for what.
+    fn longest(&mut self, kinds: &[Wait], now: i64) -> Option<(i64, u64, Wait)> {
+        if kinds.iter().all(|kind| self.quiet.get(*kind as usize).is_some_and(|end| now < *end)) {
+            return None;
+        }
+        let waiting = self.open.iter().filter_map(|(id, entry)| {
+            let (wait, since) = entry.told.waiting.get()?;
+            kinds.contains(&wait).then_some((since, *id, wait))
+        });
+        let mut found: Option<(i64, u64, Wait)> = None;
+        // Who begins to wait from now on will not have waited long enough before that.
+        let mut quiet = Wait::ALL.map(|kind| now + kind.respite());
+        for (since, id, wait) in waiting {
+            let enough = since + wait.respite();
+            let one = (since, id, wait);
+            if enough <= now && found.is_none_or(|best| one < best) {
+                found = Some(one);
+            }
+            if let Some(end) = quiet.get_mut(wait as usize) {
+                *end = enough.min(*end);
+            }
+        }
+        for kind in kinds {
+            let place = self.quiet.get_mut(*kind as usize).zip(quiet.get(*kind as usize));
+            if let Some((kept, end)) = place {
+                *kept = *end;
+            }
+        }
+        found
     }
 
     /// Makes whoever has waited longest give way, those in the middle of something last. True when
     /// there is a place now.
-    fn give_way(&mut self) -> bool {
+    fn give_way(&mut self, now: i64) -> bool {
         let between = [Wait::Request, Wait::Head, Wait::Event, Wait::Served];
         let within = [Wait::Body, Wait::Transfer];
         for kinds in [&between[..], &within] {
-            let mut firsts: Vec<_> = kinds.iter().filter_map(|kind| self.first(*kind)).collect();
-            firsts.sort_by_key(|(_, _, since)| *since);
-            for (key, id, _) in firsts {
-                if self.may_go(key, id) {
-                    return self.cut(key, id);
-                }
+            if let Some((_, id, wait)) = self.longest(kinds, now) {
+                return self.cut(id, wait);
             }
         }
         false
     }
 
-    /// The same among the connections of one address.
-    fn give_way_of(&mut self, peer: IpAddr) -> bool {
-        let all = (peer, (Wait::Request, 0))..=(peer, (Wait::Transfer, u64::MAX));
-        let first = self.waiting_of.range(all).next();
-        first.map(|((_, key), id)| (*key, *id)).is_some_and(|(key, id)| self.cut(key, id))
+    /// The same among the connections of one address, in the order of what they wait for.
+    fn give_way_of(&mut self, peer: IpAddr, now: i64) -> bool {
+        let own = self.open.iter().filter(|(_, entry)| entry.peer == peer);
+        let waiting = own.filter_map(|(id, entry)| {
+            let (wait, since) = entry.told.waiting.get()?;
+            Some((wait, since, *id))
+        });
+        let first = waiting.min().filter(|(wait, since, _)| since + wait.respite() <= now);
+        first.is_some_and(|(wait, _, id)| self.cut(id, wait))
     }
 
-    fn may_go(&self, key: Key, id: u64) -> bool {
-        self.open.get(&id).is_some_and(|entry| entry.since.elapsed() >= key.0.respite())
-    }
-
-    /// Tells a connection to go, unless it only just began to wait. True when its place is free
-    /// now; a long poll is answered first.
-    fn cut(&mut self, key: Key, id: u64) -> bool {
-        if !self.may_go(key, id) {
+    /// Tells a connection to go. True when its place is free now; a long poll is answered first.
+    fn cut(&mut self, id: u64, wait: Wait) -> bool {
+        let Some(entry) = self.open.get(&id) else { return false };
+        let told = entry.told.clone();
+        // Nobody is cut whom the service works for since.
+        let waits = told.waiting.get().filter(|(kind, _)| *kind == wait);
+        if !waits.is_some_and(|waits| told.waiting.end(waits)) {
             return false;
         }
-        if matches!(key.0, Wait::Event | Wait::Served) {
-            self.wait(id, None);
-            self.open.get(&id).inspect(|entry| entry.told.dismissed.notify_one());
+        if matches!(wait, Wait::Event | Wait::Served) {
+            told.dismissed.notify_one();
             return false;
         }
-        let Some(entry) = self.remove(id) else { return false };
-        entry.told.cut.notify_one();
+        self.remove(id);
+        told.cut.notify_one();
         true
     }
 }
@@ -255,6 +242,7 @@ pub(super) struct Link {
     rests: AtomicBool,
     served: AtomicBool,
     owes_body: AtomicBool,
+    flushed: AtomicBool,
     head_bytes: AtomicUsize,
 }
 
@@ -290,8 +278,25 @@ impl Link {
     }
 
     /// Whether the next byte begins a request: the last one was read and answered.
-    pub(super) fn is_between(&self) -> bool {
+    fn is_between(&self) -> bool {
         self.phase() == Phase::Request && !self.owes_body.load(Ordering::Relaxed)
+    }
+
+    /// Says whether all that was answered is out.
+    pub(super) fn flushed(&self, flushed: bool) {
+        self.flushed.store(flushed, Ordering::Relaxed);
+    }
+
+    /// Whether the last request was answered, and all of that is out.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_between() && self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// For how long that has been so.
+    pub(super) fn paused(&self) -> Option<Duration> {
+        let (_, since) = self.told.waiting.get().filter(|_| self.is_done())?;
+        let nanos = u64::try_from(self.links.now() - since).unwrap_or(0);
+        Some(Duration::from_nanos(nanos))
     }
 
     /// It waits for something that has not happened yet.
@@ -325,7 +330,7 @@ impl Link {
 
     /// Says what is waited for from now on; nothing when the service is at work.
     pub(super) fn waits(&self, wait: Option<Wait>) {
-        self.links.state().wait(self.id, wait);
+        self.told.waiting.set(wait, self.links.now());
     }
 
     /// Goes back to what is waited for in this phase, after the client has moved.
@@ -360,6 +365,7 @@ impl Link {
         if self.head_bytes.load(Ordering::Relaxed) < HEAD_BYTES_SMALL {
             self.forget_head();
         }
+        self.flushed(false);
         self.enter(Phase::Answer, None);
     }
 

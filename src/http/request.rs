@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use warp::http::{HeaderMap, Method, Uri};
+use warp::http::{HeaderMap, Method};
 
 use super::App;
 use super::body::Body;
@@ -14,10 +14,34 @@ use super::negotiate::{self, BodyType, Media, Spelling};
 use super::router::Params;
 use crate::domain::{ActionId, Cause, ChunkId, Lsn, QueueId, WorkerId};
 
+/// Path and query of a request.
+pub(super) struct Target {
+    text: Box<str>,
+    /// Bytes of the path.
+    path: usize,
+}
+
+impl From<&str> for Target {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), path: text.find('?').unwrap_or(text.len()) }
+    }
+}
+
+impl Target {
+    pub(super) fn path(&self) -> &str {
+        self.text.get(..self.path).unwrap_or_default()
+    }
+
+    /// Without its question mark; empty when there is none.
+    pub(super) fn query(&self) -> &str {
+        self.text.get(self.path + 1..).unwrap_or_default()
+    }
+}
+
 /// What came before the body.
 pub(super) struct Head {
     pub(super) method: Method,
-    pub(super) uri: Uri,
+    pub(super) target: Target,
     /// Those that `connection` keeps.
     pub(super) headers: HeaderMap,
     /// The socket's other end. No header is believed about it.
@@ -70,7 +94,7 @@ impl Request {
     }
 
     pub(super) fn query(&self) -> Query<'_> {
-        Query(self.head.uri.query().unwrap_or_default())
+        Query(self.head.target.query())
     }
 
     /// The queue named by the path.

@@ -1,5 +1,6 @@
 //! The route table: data first, then how a path finds its row.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use warp::http::Method;
@@ -234,14 +235,26 @@ struct Row {
     route: &'static Route,
 }
 
+/// What rows are sorted by: how many segments, and the second one, which is a word in all of them.
+type Shelf = (usize, &'static str);
+
 /// The table, ready to be searched.
 pub(super) struct Router {
-    rows: Vec<Row>,
+    rows: BTreeMap<Shelf, Vec<Row>>,
 }
 
 impl Router {
     pub(super) fn new(routes: &'static [Route]) -> Self {
-        Self { rows: routes.iter().map(|route| Row { segments: compile(route), route }).collect() }
+        let mut rows: BTreeMap<Shelf, Vec<Row>> = BTreeMap::new();
+        for route in routes {
+            let segments = compile(route);
+            let second = match segments.get(1) {
+                Some(Segment::Literal(word)) => word,
+                _ => "",
+            };
+            rows.entry((segments.len(), second)).or_default().push(Row { segments, route });
+        }
+        Self { rows }
     }
 
     /// Finds the row for a method and a path without query.
@@ -251,7 +264,11 @@ impl Router {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let mut others: Vec<&Method> = Vec::new();
         let mut access = Access::Token;
-        for row in &self.rows {
+        let second = match parts.get(1) {
+            Some(Part::Word(text) | Part::Number(text, _)) => *text,
+            Some(Part::Hash(_) | Part::Token(_)) | None => "",
+        };
+        for row in self.rows.get(&(parts.len(), second)).into_iter().flatten() {
             let Some(params) = row.matches(&parts) else { continue };
             if row.route.method == wanted {
                 return Found::Route(row.route, params);

@@ -17,20 +17,11 @@ use super::links::{Link, Phase, Wait};
 use super::patience::Patience;
 use super::respond::{self, Value};
 
-/// How long a connection is kept ready for the next request after an answer.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Wraps the stream of one connection.
 pub(super) struct Socket<S> {
     pub(super) stream: S,
     /// What was read before hyper took the connection.
     pub(super) early: BytesMut,
-    /// Ends the pause after an answer.
-    pause: Option<Pin<Box<Sleep>>>,
-    /// All that was answered is out.
-    flushed: bool,
-    /// hyper was told that nothing more comes, so that it gives the connection back.
-    rested: bool,
     link: Arc<Link>,
     app: Arc<App>,
     /// Ends a head that takes too long.
@@ -48,9 +39,6 @@ impl<S> Socket<S> {
         Self {
             stream,
             early: BytesMut::new(),
-            pause: None,
-            flushed: true,
-            rested: false,
             link,
             app,
             head: None,
@@ -58,24 +46,6 @@ impl<S> Socket<S> {
             stalled: None,
             instead: None,
         }
-    }
-
-    /// Whether hyper gave the connection back only because the client pauses.
-    pub(super) fn wakes_up(&mut self) -> bool {
-        self.pause = None;
-        self.flushed = true;
-        std::mem::take(&mut self.rested)
-    }
-
-    /// Whether the pause after an answer is over, in which hyper keeps what it needs for the next
-    /// request.
-    fn pause_is_over(&mut self, context: &mut Context<'_>) -> bool {
-        if !self.link.is_between() || !self.flushed {
-            self.pause = None;
-            return false;
-        }
-        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
-        self.link.take_rest() || pause.as_mut().poll(context).is_ready()
     }
 
     /// The client takes nothing right now.
@@ -151,14 +121,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         }
         if came > 0 {
             this.link.head_came(came);
-        } else if read.is_pending() && this.pause_is_over(context) {
-            this.rested = true;
-            return Poll::Ready(Ok(()));
         }
         if this.link.phase() == Phase::Head {
+            // A head that comes whole, as nearly all do, needs no timer.
+            if read.is_ready() {
+                return read;
+            }
             let limit = this.app.config.head_timeout;
             let over = this.head.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            if read.is_pending() && over.as_mut().poll(context).is_ready() {
+            if over.as_mut().poll(context).is_ready() {
                 let slow = io::Error::new(io::ErrorKind::TimedOut, "the head took too long");
                 return Poll::Ready(Err(slow));
             }
@@ -184,7 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.flushed = false;
+        this.link.flushed(false);
         if this.instead.is_some() {
             return this.write_instead(context);
         }
@@ -209,10 +180,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // hyper flushes when it has written all it had.
-        if !this.flushed && this.link.phase() == Phase::Request {
-            this.flushed = true;
-            // So that it reads, and the pause begins.
-            context.waker().wake_by_ref();
+        if this.link.phase() == Phase::Request {
+            this.link.flushed(true);
         }
         Pin::new(&mut this.stream).poll_flush(context)
     }

@@ -13,7 +13,7 @@ fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
     }
     Head {
         method: Method::GET,
-        uri: "/".parse().unwrap(),
+        target: "/".into(),
         headers: map,
         peer: format!("{peer}:9999").parse().unwrap(),
         local: "10.1.2.3:8558".parse().unwrap(),

@@ -11,9 +11,12 @@ fn peer(last: u8) -> IpAddr {
 /// Makes everybody have waited for long.
 fn age(links: &Links) {
     let state = &mut *links.state();
-    for entry in state.open.values_mut() {
-        entry.since = entry.since.checked_sub(Duration::from_secs(10)).unwrap();
+    for entry in state.open.values() {
+        if let Some((wait, since)) = entry.told.waiting.get() {
+            entry.told.waiting.set(Some(wait), since - 10_000_000_000);
+        }
     }
+    state.quiet = [0; Wait::ALL.len()];
 }
 
 /// Whether a connection was told to end.
@@ -59,8 +62,7 @@ fn a_connection_that_was_cut_leaves_nothing_behind() {
     assert_eq!(links.head_bytes.load(Ordering::Relaxed), 0);
     drop(second);
     let state = links.state();
-    assert!(state.open.is_empty() && state.waiting.is_empty() && state.waiting_of.is_empty());
-    assert!(state.peers.is_empty());
+    assert!(state.open.is_empty() && state.peers.is_empty());
 }
 
 #[test]
@@ -94,6 +96,37 @@ fn who_only_just_paused_does_not_give_way() {
     assert!(!links.give_way(Wait::Body), "it waits for something else");
     assert!(links.give_way(Wait::Transfer));
     assert!(is_cut(&link));
+}
+
+/// Many may ask at once, and each look is at all connections.
+#[test]
+fn nobody_looks_again_before_somebody_can_have_waited_long_enough() {
+    let links = Links::new(1, 1, 1_000);
+    let link = links.enter(HERE).unwrap();
+    link.answers();
+    link.waits(Some(Wait::Body));
+    assert!(!links.give_way(Wait::Body));
+    let told = links.state().quiet;
+    age(&links);
+    links.state().quiet = told;
+    assert!(!links.give_way(Wait::Body), "known from the look before");
+    assert!(!links.give_way(Wait::Transfer));
+    links.state().quiet = [links.now(); Wait::ALL.len()];
+    assert!(links.give_way(Wait::Body) && is_cut(&link));
+}
+
+/// The service has begun to work for it between the look and the decision.
+#[test]
+fn a_wait_that_is_over_is_not_ended() {
+    let waiting = Waiting::default();
+    waiting.set(Some(Wait::Body), -7);
+    let seen = waiting.get().unwrap();
+    assert_eq!(seen, (Wait::Body, -7));
+    waiting.set(None, 3);
+    assert!(!waiting.end(seen) && waiting.get().is_none());
+    waiting.set(Some(Wait::Body), 4);
+    assert!(!waiting.end(seen), "another one");
+    assert!(waiting.end((Wait::Body, 4)) && waiting.get().is_none());
 }
 
 #[test]
