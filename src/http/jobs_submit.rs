@@ -23,6 +23,8 @@ use crate::wire::schema::SchemaError;
 
 /// Batches above this take turns.
 const LIGHT_LEN_MAX: usize = 1_000;
+/// Batches above this are judged on a thread that may take its time.
+const QUICK_LEN_MAX: usize = 256;
 
 /// What applies to every action of a request.
 #[derive(Clone, Copy)]
@@ -166,7 +168,17 @@ async fn batch(
     actions: Vec<Result<Action, SchemaError>>,
 ) -> Result<(Lsn, Value), Error> {
     let app = request.app.clone();
-    let judged = store::blocking(move || judge(&app, terms, actions)).await?;
+    let waits = actions.iter().flatten().any(|action| action.object().inline().is_none());
+    let judged = if waits || actions.len() > QUICK_LEN_MAX {
+        store::blocking(move || judge(&app, terms, actions)).await?
+    } else {
+        let mut stale = Vec::new();
+        let judged = judge_into(&app, terms, actions, &mut stale)?;
+        if !stale.is_empty() {
+            store::blocking(move || Ok(app.chunks.touch(&stale)?)).await?;
+        }
+        judged
+    };
     let mut jobs = Vec::with_capacity(judged.len());
     let mut places = Vec::with_capacity(judged.len());
     for item in judged {
@@ -213,9 +225,21 @@ fn judge(
     terms: Terms,
     actions: Vec<Result<Action, SchemaError>>,
 ) -> Result<Vec<Result<NewJob, Value>>, Error> {
+    let mut stale = Vec::new();
+    let judged = judge_into(app, terms, actions, &mut stale)?;
+    app.chunks.touch(&stale)?;
+    Ok(judged)
+}
+
+/// The same, but for the chunks that must be touched, which is left to the caller.
+fn judge_into(
+    app: &App,
+    terms: Terms,
+    actions: Vec<Result<Action, SchemaError>>,
+    stale: &mut Vec<ChunkId>,
+) -> Result<Vec<Result<NewJob, Value>>, Error> {
     let mut offered: BTreeMap<FunctionKey, bool> = BTreeMap::new();
     let mut chunks = None;
-    let mut stale = Vec::new();
     let mut judged = Vec::with_capacity(actions.len());
     for action in actions {
         let action = match action {
@@ -225,7 +249,7 @@ fn judge(
                 continue;
             }
         };
-        if let Err(refused) = acceptable(app, terms, &action, &mut offered, &mut stale) {
+        if let Err(refused) = acceptable(app, terms, &action, &mut offered, stale) {
             judged.push(Err(refusal(&refused)));
             continue;
         }
@@ -240,7 +264,6 @@ fn judge(
     if let Some(batch) = chunks {
         batch.commit()?;
     }
-    app.chunks.touch(&stale)?;
     Ok(judged)
 }
 
