@@ -45,6 +45,7 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Code> {
     }
     let access_token = settings::access_token(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(http::threads())
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

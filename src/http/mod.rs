@@ -61,6 +61,13 @@ pub use router::{Access, ROUTES, Route};
 use crate::domain::Timestamp;
 use crate::engine::Handle;
 
+/// Threads that serve requests: for half of the processors. The others are for the writer, the
+/// committer, the storage engine and the attempts. Where the edge has a thread for each, all of these
+/// wait for one another, and waking so many costs more than they do (docs/performance.md).
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
+}
+
 /// What all requests share.
 struct App {
     engine: Handle,
