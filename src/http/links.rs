@@ -125,7 +125,7 @@ impl Links {
     pub(super) fn give_way(&self, kind: Wait) -> bool {
         let now = self.now();
         let mut state = self.state();
-        state.longest(&[kind], now).is_some_and(|(_, id, wait)| state.cut(id, wait))
+        state.longest(&[kind], now).is_some_and(|(since, id, wait)| state.cut(id, (wait, since)))
     }
 
     /// Waits until some connection has ended.
@@ -183,8 +183,8 @@ impl State {
         let between = [Wait::Request, Wait::Head, Wait::Event, Wait::Served];
         let within = [Wait::Body, Wait::Transfer];
         for kinds in [&between[..], &within] {
-            if let Some((_, id, wait)) = self.longest(kinds, now) {
-                return self.cut(id, wait);
+            if let Some((since, id, wait)) = self.longest(kinds, now) {
+                return self.cut(id, (wait, since));
             }
         }
         false
@@ -198,19 +198,19 @@ impl State {
             Some((wait, since, *id))
         });
         let first = waiting.min().filter(|(wait, since, _)| since + wait.respite() <= now);
-        first.is_some_and(|(wait, _, id)| self.cut(id, wait))
+        first.is_some_and(|(wait, since, id)| self.cut(id, (wait, since)))
     }
 
-    /// Tells a connection to go. True when its place is free now; a long poll is answered first.
-    fn cut(&mut self, id: u64, wait: Wait) -> bool {
+    /// Tells a connection to go that was seen to wait. True when its place is free now; a long poll is
+    /// answered first.
+    fn cut(&mut self, id: u64, seen: (Wait, i64)) -> bool {
         let Some(entry) = self.open.get(&id) else { return false };
         let told = entry.told.clone();
         // Nobody is cut whom the service works for since.
-        let waits = told.waiting.get().filter(|(kind, _)| *kind == wait);
-        if !waits.is_some_and(|waits| told.waiting.end(waits)) {
+        if !told.waiting.end(seen) {
             return false;
         }
-        if matches!(wait, Wait::Event | Wait::Served) {
+        if matches!(seen.0, Wait::Event | Wait::Served) {
             told.dismissed.notify_one();
             return false;
         }
