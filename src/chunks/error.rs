@@ -75,6 +75,11 @@ impl Error {
         None
     }
 
+    /// Whether the database found what it stored damaged.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Database { .. }) && self.io_kind().is_none()
+    }
+
     /// Whether it failed for want of disk space.
     pub fn is_disk_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

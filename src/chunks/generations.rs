@@ -98,6 +98,12 @@ impl Generations {
         Ok(wasteful)
     }
 
+    /// Starts another generation if this one, of which something is damaged, is the newest.
+    pub(super) fn seal_damaged(&self, number: u32) -> Result<(), Error> {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        if active.number == number { self.seal(&mut active) } else { Ok(()) }
+    }
+
     fn seal(&self, active: &mut Arc<Slot>) -> Result<(), Error> {
         let slot = Arc::new(Slot::new(&self.dir, active.number + 1));
         *slot.lock_state() = State::Open(Generation::open(slot.dir(), &self.options)?);

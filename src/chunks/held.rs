@@ -5,7 +5,7 @@ use std::io::Read as _;
 use super::generation::Generation;
 use super::index::Place;
 use super::{Error, Reader, Store};
-use crate::domain::{ChunkId, ContentHash};
+use crate::domain::{ChunkId, ContentHash, sentence};
 
 impl Store {
     /// Opens a held chunk for reading.
@@ -51,16 +51,36 @@ impl Store {
         place: Place,
         index: u32,
     ) -> Result<Option<sled::IVec>, Error> {
+        self.check()?;
         let read = |generation: &Generation| generation.piece(id, index);
-        let Some(piece) = self.with_if_there(place.generation, read)? else { return Ok(None) };
+        let offset = u64::from(index) * u64::from(place.manifest.piece_bytes);
+        let piece = match self.inner.generations.with(place.generation, read) {
+            // The engine looks whether a page is whole when it is wanted, not when it opens.
+            Err(error) if error.is_damage() => {
+                return Err(self.rotten(id, place, offset, sentence(&error)));
+            }
+            read => self.poisoning(read)?,
+        };
+        let Some(piece) = piece else { return Ok(None) };
         let wanted = place.manifest.piece_len(index);
         let what = match piece {
             Some(piece) if piece.len() as u64 == wanted => return Ok(Some(piece)),
             Some(piece) => format!("piece {index} has {} bytes instead of {wanted}", piece.len()),
             None => format!("piece {index} is not there"),
         };
-        let offset = u64::from(index) * u64::from(place.manifest.piece_bytes);
         Err(self.damaged(id, place, offset, what))
+    }
+
+    /// The same for one whose page of the database is damaged. What is written beside it from now on
+    /// would meet that page, so it goes to another generation.
+    fn rotten(&self, id: &ChunkId, place: Place, offset: u64, what: String) -> Error {
+        if !self.inner.options.keep_damaged
+            && let Err(error) =
+                self.poisoning(self.inner.generations.seal_damaged(place.generation))
+        {
+            return error;
+        }
+        self.damaged(id, place, offset, what)
     }
 
     /// Takes a damaged chunk out, so that it is asked for and uploaded again.
@@ -74,8 +94,16 @@ impl Store {
         // Under the lock: nobody uploads it before its old manifest is gone.
         if removed {
             let forget = |generation: &Generation| generation.forget(id);
-            if let Err(e) = self.with_if_there(place.generation, forget) {
-                return e;
+            match self.inner.generations.with(place.generation, forget) {
+                // Then it is found damaged again after the next start.
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(chunk = %id, error = sentence(&error), "cannot forget a chunk");
+                }
+                forgotten => {
+                    if let Err(error) = self.poisoning(forgotten) {
+                        return error;
+                    }
+                }
             }
             self.inner.generations.remove_index(place.generation);
         }

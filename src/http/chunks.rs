@@ -204,7 +204,7 @@ fn open(store: &Store, id: ChunkId, media: Media, range: Option<Range>) -> Resul
     let mut content = reader.range(start, length);
     if length <= WHOLE_BYTES_MAX && media == Media::Octets {
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        content.read_to_end(&mut bytes).map_err(|error| store::unreadable(&error))?;
+        content.read_to_end(&mut bytes).map_err(crate::chunks::Error::of_read)?;
         sending.sources.push(Source::Bytes(bytes.into()));
     } else {
         sending.sources.push(Source::Content(Box::new(content)));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::App;
 use super::error::Error;
-use crate::chunks::{Reader, Store};
+use crate::chunks::{self, Reader, Store};
 use crate::domain::{Blob, ChunkId, ObjectRef};
 use crate::wire::cb::Object;
 
@@ -81,7 +81,7 @@ pub(super) async fn load(app: &App, object: &ObjectRef) -> Result<Bytes, Error> 
 fn read(store: &Store, id: ChunkId) -> Result<Bytes, Error> {
     let mut reader = open(store, id)?;
     let mut bytes = Vec::with_capacity(usize::try_from(reader.len()).unwrap_or(0));
-    reader.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    reader.read_to_end(&mut bytes).map_err(chunks::Error::of_read)?;
     Ok(bytes.into())
 }
 
@@ -96,10 +96,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Error::Internal("work on the chunk store failed".into()))?
-}
-
-pub(super) fn unreadable(error: &std::io::Error) -> Error {
-    Error::Internal(format!("cannot read a chunk: {error}"))
 }
 
 /// Something to send: bytes at hand, or content of the chunk store.

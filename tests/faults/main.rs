@@ -5,7 +5,7 @@
 //!
 //! `LEDGERUN_FAULT_KILLS` is the number of random kills (50), `LEDGERUN_FAULT_CUTS` that of power cuts
 //! (20), `LEDGERUN_FAULT_MOMENTS` has faults injected at every system call up to this one,
-//! `LEDGERUN_FAULT_FLIPS` is how many damages of each kind of file are tried (6).
+//! `LEDGERUN_FAULT_FLIPS` is how many damages of each kind of file are tried (20).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod chores;

@@ -25,7 +25,7 @@ const LOG: &str = "/compute/log?limit=10000";
 
 /// How many damages of each kind are tried.
 fn damages() -> u64 {
-    setting("LEDGERUN_FAULT_FLIPS", 6)
+    setting("LEDGERUN_FAULT_FLIPS", 20)
 }
 
 /// A data directory at rest, and all that it told before.
@@ -144,7 +144,8 @@ fn judge(whole: &Whole, data: &Path) -> Start {
                 continue;
             }
             let code = reply.value()["code"].clone();
-            assert!(code == "unknown_chunk" || code == "chunk_damaged", "{code}");
+            let told = code == "unknown_chunk" || code == "chunk_damaged";
+            assert!(told, "{}", reply.value());
         }
         lost += 1;
         // From now on it is missing, and an upload mends it.
