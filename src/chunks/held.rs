@@ -51,15 +51,14 @@ impl Store {
         place: Place,
         index: u32,
     ) -> Result<Option<sled::IVec>, Error> {
-        self.check()?;
         let read = |generation: &Generation| generation.piece(id, index);
         let offset = u64::from(index) * u64::from(place.manifest.piece_bytes);
-        let piece = match self.inner.generations.with(place.generation, read) {
+        let piece = match self.with_damage(place.generation, read) {
             // The engine looks whether a page is whole when it is wanted, not when it opens.
             Err(error) if error.is_damage() => {
                 return Err(self.rotten(id, place, offset, sentence(&error)));
             }
-            read => self.poisoning(read)?,
+            read => read?,
         };
         let Some(piece) = piece else { return Ok(None) };
         let wanted = place.manifest.piece_len(index);
@@ -94,16 +93,13 @@ impl Store {
         // Under the lock: nobody uploads it before its old manifest is gone.
         if removed {
             let forget = |generation: &Generation| generation.forget(id);
-            match self.inner.generations.with(place.generation, forget) {
+            match self.with_damage(place.generation, forget) {
                 // Then it is found damaged again after the next start.
                 Err(error) if error.is_damage() => {
                     tracing::warn!(chunk = %id, error = sentence(&error), "cannot forget a chunk");
                 }
-                forgotten => {
-                    if let Err(error) = self.poisoning(forgotten) {
-                        return error;
-                    }
-                }
+                Err(error) => return error,
+                Ok(_) => {}
             }
             self.inner.generations.remove_index(place.generation);
         }

@@ -1,7 +1,6 @@
 //! Submitting jobs: one action or a batch of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use warp::reply::Response;
 
@@ -169,16 +168,10 @@ async fn batch(
 ) -> Result<(Lsn, Value), Error> {
     let app = request.app.clone();
     let waits = actions.iter().flatten().any(|action| action.object().inline().is_none());
-    let judged = if waits || actions.len() > QUICK_LEN_MAX {
-        store::blocking(move || judge(&app, terms, actions)).await?
-    } else {
-        let mut stale = Vec::new();
-        let judged = judge_into(&app, terms, actions, &mut stale)?;
-        if !stale.is_empty() {
-            store::blocking(move || Ok(app.chunks.touch(&stale)?)).await?;
-        }
-        judged
-    };
+    let slow = waits || actions.len() > QUICK_LEN_MAX;
+    let judge = move || judge(&app, terms, actions);
+    let (judged, stale) = if slow { store::blocking(judge).await? } else { judge()? };
+    store::touch(&request.app, stale).await?;
     let mut jobs = Vec::with_capacity(judged.len());
     let mut places = Vec::with_capacity(judged.len());
     for item in judged {
@@ -219,27 +212,18 @@ async fn batch(
     Ok((last, object().with("results", Value::Array(results))))
 }
 
-/// Sorts a batch into jobs and refusals, and makes large actions durable.
-fn judge(
-    app: &Arc<App>,
-    terms: Terms,
-    actions: Vec<Result<Action, SchemaError>>,
-) -> Result<Vec<Result<NewJob, Value>>, Error> {
-    let mut stale = Vec::new();
-    let judged = judge_into(app, terms, actions, &mut stale)?;
-    app.chunks.touch(&stale)?;
-    Ok(judged)
-}
+/// A batch sorted into jobs and refusals, and the chunks that must be touched for it.
+type Judged = (Vec<Result<NewJob, Value>>, Vec<ChunkId>);
 
-/// The same, but for the chunks that must be touched, which is left to the caller.
-fn judge_into(
+/// Sorts a batch, and makes large actions durable.
+fn judge(
     app: &App,
     terms: Terms,
     actions: Vec<Result<Action, SchemaError>>,
-    stale: &mut Vec<ChunkId>,
-) -> Result<Vec<Result<NewJob, Value>>, Error> {
+) -> Result<Judged, Error> {
     let mut offered: BTreeMap<FunctionKey, bool> = BTreeMap::new();
     let mut chunks = None;
+    let mut stale = Vec::new();
     let mut judged = Vec::with_capacity(actions.len());
     for action in actions {
         let action = match action {
@@ -249,7 +233,7 @@ fn judge_into(
                 continue;
             }
         };
-        if let Err(refused) = acceptable(app, terms, &action, &mut offered, stale) {
+        if let Err(refused) = acceptable(app, terms, &action, &mut offered, &mut stale) {
             judged.push(Err(refusal(&refused)));
             continue;
         }
@@ -264,7 +248,7 @@ fn judge_into(
     if let Some(batch) = chunks {
         batch.commit()?;
     }
-    Ok(judged)
+    Ok((judged, stale))
 }
 
 fn acceptable(

@@ -60,11 +60,17 @@ pub(super) async fn keep_all(app: &App, objects: Vec<Object>) -> Result<Vec<Obje
 pub(super) async fn need(app: &App, ids: &[ChunkId]) -> Result<Vec<ChunkId>, Error> {
     let mut stale = Vec::new();
     let need = app.chunks.look_all(ids, &mut stale);
-    if !stale.is_empty() {
-        let store = app.chunks.clone();
-        blocking(move || Ok(store.touch(&stale)?)).await?;
-    }
+    touch(app, stale).await?;
     Ok(need)
+}
+
+/// Makes it durable that `stale` chunks are wanted.
+pub(super) async fn touch(app: &App, stale: Vec<ChunkId>) -> Result<(), Error> {
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let store = app.chunks.clone();
+    blocking(move || Ok(store.touch(&stale)?)).await
 }
 
 /// An object's bytes, from wherever they are.
