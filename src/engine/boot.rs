@@ -93,7 +93,9 @@ impl Boot {
         let mut staging = parts.published.views.clone();
         staging.keep_offers();
         let last = parts.published.lsn();
-        *shared.published_mut() = parts.published;
+        let mut published = parts.published;
+        published.keep_pairs();
+        *shared.published_mut() = published;
         if shared.log.set(parts.log.reader()).is_err() {
             unreachable!("an engine is opened once, since opening consumes it");
         }

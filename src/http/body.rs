@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::error::Error;
+use super::headers::Headers;
 use super::links::{Link, Links, Wait};
 use super::patience::Patience;
 
@@ -103,7 +103,7 @@ impl Body {
     /// Wraps the stream of a request with these headers.
     pub(super) fn new<S, B>(
         stream: S,
-        headers: &HeaderMap,
+        headers: &Headers,
         patience: Patience,
         link: Arc<Link>,
     ) -> Self
@@ -111,11 +111,11 @@ impl Body {
         S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
         B: Buf,
     {
-        let number = |value: &warp::http::HeaderValue| value.to_str().ok()?.trim().parse().ok();
-        let length = if headers.contains_key(TRANSFER_ENCODING) {
+        let length = if headers.get(&TRANSFER_ENCODING).is_some() {
             Length::Unknown
         } else {
-            Length::Bytes(headers.get(CONTENT_LENGTH).and_then(number).unwrap_or(0))
+            let length = headers.text(&CONTENT_LENGTH).and_then(|text| text.trim().parse().ok());
+            Length::Bytes(length.unwrap_or(0))
         };
         let stream = stream.map(|item| item.map(|mut buf| buf.copy_to_bytes(buf.remaining())));
         link.owes_body(length != Length::Bytes(0));
@@ -248,7 +248,7 @@ impl Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
-        if self.length == Length::Bytes(0) {
+        if self.length == Length::Bytes(self.came) {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

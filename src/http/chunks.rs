@@ -7,7 +7,7 @@ use warp::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE,
     RANGE,
 };
-use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::answers::Share;
@@ -124,14 +124,15 @@ pub(super) async fn get(request: Request) -> Result<Response, Error> {
     if !request.app.chunks.contains(&id) {
         return Err(Error::NoSuchChunk(id));
     }
-    if header(headers, &IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.contains(&etag)) {
+    if headers.text(&IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.contains(&etag)) {
         let mut response = respond::bytes(StatusCode::NOT_MODIFIED, media, Bytes::new());
         mark(&mut response, &etag);
         return Ok(response);
     }
-    let range = header(headers, &RANGE)
+    let range = headers
+        .text(&RANGE)
         .filter(|_| media == Media::Octets && request.head.method == Method::GET)
-        .filter(|_| header(headers, &IF_RANGE).is_none_or(|tag| tag == etag))
+        .filter(|_| headers.text(&IF_RANGE).is_none_or(|tag| tag == etag))
         .and_then(Range::parse);
     let store = request.app.chunks.clone();
     let sending = store::blocking(move || open(&store, id, media, range)).await?;
@@ -218,10 +219,6 @@ fn mark(response: &mut Response, etag: &str) {
     headers.extend(HeaderValue::from_str(etag).ok().map(|etag| (ETAG, etag)));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-}
-
-fn header<'headers>(headers: &'headers HeaderMap, name: &HeaderName) -> Option<&'headers str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// One range of bytes.

@@ -8,19 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tower_service::Service as _;
 use warp::Filter as _;
-use warp::http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, IF_RANGE,
-    ORIGIN, RANGE, TRANSFER_ENCODING,
-};
-use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use warp::http::header::CONNECTION;
+use warp::http::{HeaderValue, Uri};
 
 use super::answers::{self, Outgoing};
 use super::conversation::Conversation;
 use super::error::Error;
+use super::headers::Headers;
 use super::links::{Full, Link, Links, Wait};
 use super::request::{Head, Target};
 use super::socket;
@@ -30,22 +28,6 @@ use super::{
 };
 use crate::clock::{Clock as _, System, monotonic};
 use crate::engine::Handle;
-
-/// Headers that anything here looks at. Others are not kept.
-pub(super) const HEADERS: [HeaderName; 12] = [
-    ACCEPT,
-    AUTHORIZATION,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    HOST,
-    IF_NONE_MATCH,
-    IF_RANGE,
-    ORIGIN,
-    RANGE,
-    TRANSFER_ENCODING,
-    HeaderName::from_static("ue-session"),
-    HeaderName::from_static("ue-request"),
-];
 
 /// How long a connection for which there is no place waits before it looks again.
 const PLACE_WAIT: Duration = Duration::from_millis(5);
@@ -185,7 +167,7 @@ fn converse(
     Conversation { app: app.clone(), link: Arc::new(link), peer, local }
 }
 
-/// Puts what precedes a request's body where the one warp filter finds it.
+/// Hands requests to the one warp filter.
 pub(super) struct ConnectionService {
     app: Arc<App>,
     peer: SocketAddr,
@@ -220,7 +202,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
         let head = Arc::new(Head {
             method: request.method().clone(),
             target: target(request.uri()),
-            headers: kept_headers(request.headers()),
+            headers: Headers::kept(
+                request.headers().iter().map(|(name, value)| (name, value.as_bytes())),
+            ),
             peer: self.peer,
             local: self.local,
             link: self.link.clone(),
@@ -228,13 +212,12 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
         });
         request.headers_mut().clear();
         *request.uri_mut() = Uri::default();
-        request.extensions_mut().insert(head);
         let (app, link) = (self.app.clone(), self.link.clone());
-        let filter = warp::ext::get::<Arc<Head>>()
-            .and(warp::body::stream())
-            // Boxed here: on its way through the filter it would be copied several times.
-            .then(move |head, body| Box::pin(dispatch::dispatch(app.clone(), head, body)));
-        let answer = TowerToHyperService::new(warp::service(filter)).call(request);
+        // Boxed here: on its way through the filter it would be copied several times.
+        let filter = warp::body::stream()
+            .then(move |body| Box::pin(dispatch::dispatch(app.clone(), head.clone(), body)));
+        // It is always ready.
+        let answer = warp::service(filter).call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
             if link.ends() {
@@ -245,20 +228,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ConnectionService {
     }
 }
 
-/// A copy of the headers that matter. The originals are parts of the connection's buffer, which
-/// would be held, and replaced by another one, as long as the request lasts.
-fn kept_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| HEADERS.contains(name)) {
-        // What was taken as a value is one.
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            kept.append(name.clone(), value);
-        }
-    }
-    kept
-}
-
-/// A copy of path and query, for the same reason.
+/// A copy of path and query, for the same reason as that of headers.
 pub(super) fn target(uri: &Uri) -> Target {
     uri.path_and_query().map_or("/", |text| text.as_str()).into()
 }

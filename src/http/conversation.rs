@@ -18,10 +18,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
-use warp::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use warp::http::{HeaderName, Method};
 
-use super::connection::{ConnectionService, HEADERS, target};
+use super::connection::{ConnectionService, target};
 use super::error::HEAD_BYTES_MAX;
+use super::headers::Headers;
 use super::links::{Link, Wait};
 use super::request::Head;
 use super::socket::Socket;
@@ -120,17 +121,12 @@ impl Conversation {
         if request.method != Some("GET") {
             return None;
         }
-        let mut kept = HeaderMap::new();
-        for header in request.headers.iter() {
-            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-            if HEADERS.contains(&name) {
-                kept.append(name, HeaderValue::from_bytes(header.value).ok()?);
-            }
-        }
+        let all: Option<Vec<_>> = request.headers.iter().map(named).collect();
+        let all = all?;
         let head = Head {
             method: Method::GET,
             target: target(&path.parse().ok()?),
-            headers: kept,
+            headers: Headers::kept(all.iter().map(|(name, value)| (name, *value))),
             peer: self.peer,
             local: self.local,
             link: self.link.clone(),
@@ -242,6 +238,11 @@ enum Heard {
     Whole,
     /// It will never be one, or it is too long.
     Wrong,
+}
+
+fn named<'head>(header: &httparse::Header<'head>) -> Option<(HeaderName, &'head [u8])> {
+    let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+    Some((name, header.value))
 }
 
 fn heard(bytes: &[u8]) -> Heard {

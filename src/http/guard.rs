@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
 use super::HttpConfig;
 use super::error::Error;
+use super::headers::Headers;
 use super::request::Head;
 use super::router::Access;
 
@@ -22,8 +22,8 @@ impl AccessToken {
     }
 
     /// Whether these headers show it. `None`: they show no token at all.
-    fn is_shown(&self, headers: &HeaderMap) -> Option<bool> {
-        let value = headers.get(AUTHORIZATION)?.as_bytes();
+    fn is_shown(&self, headers: &Headers) -> Option<bool> {
+        let value = headers.get(&AUTHORIZATION)?.as_bytes();
         let (scheme, token) = value.split_at_checked("Bearer ".len())?;
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
             return None;
@@ -77,14 +77,14 @@ impl Guard {
     /// Refuses a request whose `Host` isn't ours (a name that was rebound to our address) or that
     /// a page of somebody else makes. A client that is no browser needs neither header.
     fn check_page(&self, head: &Head) -> Result<(), Error> {
-        let host = match head.headers.get(HOST) {
+        let host = match head.headers.get(&HOST) {
             Some(value) => value.to_str().unwrap_or("?"),
             None => "",
         };
         if !host.is_empty() && !self.is_ours(name_of(host), head.local) {
             return Err(Error::ForeignHost { found: shortened(host) });
         }
-        let Some(origin) = head.headers.get(ORIGIN) else { return Ok(()) };
+        let Some(origin) = head.headers.get(&ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().unwrap_or("?");
         let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
         let same = !authority.is_empty() && authority.eq_ignore_ascii_case(host);

@@ -18,6 +18,7 @@ mod error;
 mod explain;
 mod feed;
 mod guard;
+mod headers;
 mod health;
 mod history;
 mod imports;

@@ -1,9 +1,9 @@
 //! Which type a body has and which type the answer gets.
 
-use warp::http::HeaderMap;
 use warp::http::header::{ACCEPT, CONTENT_TYPE};
 
 use super::error::Error;
+use super::headers::Headers;
 
 /// The types the service speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,8 +76,8 @@ pub(super) enum BodyType<'headers> {
     Unknown(&'headers str),
 }
 
-pub(super) fn body_type(headers: &HeaderMap) -> BodyType<'_> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return BodyType::None };
+pub(super) fn body_type(headers: &Headers) -> BodyType<'_> {
+    let Some(value) = headers.get(&CONTENT_TYPE) else { return BodyType::None };
     let text = value.to_str().unwrap_or("?");
     Media::from_header(text).map_or(BodyType::Unknown(text), BodyType::Known)
 }
@@ -85,12 +85,12 @@ pub(super) fn body_type(headers: &HeaderMap) -> BodyType<'_> {
 /// Picks the answer's type among `offers`, best first.
 ///
 /// Without `Accept` and with one that only says "anything", the answer follows the body's family.
-pub(super) fn choose(headers: &HeaderMap, offers: &[Media]) -> Result<Media, Error> {
+pub(super) fn choose(headers: &Headers, offers: &[Media]) -> Result<Media, Error> {
     let family = family_of_body(headers).map(Spelling::media);
     let preferred = family.filter(|media| offers.contains(media));
     let fallback = preferred.or_else(|| offers.first().copied());
     let mut best: Option<(Rank, Media)> = None;
-    if !headers.contains_key(ACCEPT) {
+    if headers.get(&ACCEPT).is_none() {
         return fallback.ok_or(Error::NotAcceptable { offers: Vec::new() });
     }
     for offer in offers.iter().copied() {
@@ -104,7 +104,7 @@ pub(super) fn choose(headers: &HeaderMap, offers: &[Media]) -> Result<Media, Err
 }
 
 /// How an object answer is spelled.
-pub(super) fn spelling(headers: &HeaderMap) -> Result<Spelling, Error> {
+pub(super) fn spelling(headers: &Headers) -> Result<Spelling, Error> {
     Ok(match choose(headers, &[Media::Json, Media::Object])? {
         Media::Object => Spelling::Binary,
         _ => Spelling::Json,
@@ -113,7 +113,7 @@ pub(super) fn spelling(headers: &HeaderMap) -> Result<Spelling, Error> {
 
 /// How an error is spelled. There is always an answer: an `Accept` that fits nothing must not
 /// leave the client without a reason.
-pub(super) fn error_spelling(headers: &HeaderMap, engine_post_404: bool) -> Spelling {
+pub(super) fn error_spelling(headers: &Headers, engine_post_404: bool) -> Spelling {
     let names = |media| rank(headers, media).is_some_and(|rank| rank.specific == EXACT);
     if engine_post_404 {
         let json = names(Media::Json) || (is_open(headers) && body_is_json(headers));
@@ -125,21 +125,21 @@ pub(super) fn error_spelling(headers: &HeaderMap, engine_post_404: bool) -> Spel
     }
 }
 
-fn prefers_binary(headers: &HeaderMap) -> bool {
+fn prefers_binary(headers: &Headers) -> bool {
     let binary = rank(headers, Media::Object).filter(|rank| rank.specific == EXACT);
     binary.is_some() && binary > rank(headers, Media::Json)
 }
 
 /// Whether the client leaves the choice to us.
-fn is_open(headers: &HeaderMap) -> bool {
+fn is_open(headers: &Headers) -> bool {
     ranges(headers).all(|range| range.kind == "*/*" && range.quality > 0)
 }
 
-fn body_is_json(headers: &HeaderMap) -> bool {
+fn body_is_json(headers: &Headers) -> bool {
     family_of_body(headers) == Some(Spelling::Json)
 }
 
-fn family_of_body(headers: &HeaderMap) -> Option<Spelling> {
+fn family_of_body(headers: &Headers) -> Option<Spelling> {
     match body_type(headers) {
         BodyType::Known(Media::Object | Media::Package | Media::Compressed) => {
             Some(Spelling::Binary)
@@ -164,7 +164,7 @@ struct Rank {
 const EXACT: u8 = 2;
 
 /// The rank of an offer, `None` when the client doesn't take it.
-fn rank(headers: &HeaderMap, media: Media) -> Option<Rank> {
+fn rank(headers: &Headers, media: Media) -> Option<Rank> {
     let name = media.name();
     let main = name.split('/').next().unwrap_or_default();
     let mut best: Option<Rank> = None;
@@ -193,8 +193,8 @@ struct Range<'header> {
     quality: u16,
 }
 
-fn ranges(headers: &HeaderMap) -> impl Iterator<Item = Range<'_>> {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+fn ranges(headers: &Headers) -> impl Iterator<Item = Range<'_>> {
+    let values = headers.all(&ACCEPT).filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|item| {
         let mut parts = item.split(';').map(str::trim);
         let kind = parts.next().filter(|kind| !kind.is_empty())?;

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use warp::http::{HeaderMap, Method};
+use warp::http::Method;
 
 use super::App;
 use super::body::Body;
 use super::error::Error;
+use super::headers::{Headers, REQUEST, SESSION};
 use super::links::Link;
 use super::moment::Moment;
 use super::negotiate::{self, BodyType, Media, Spelling};
@@ -42,8 +43,7 @@ impl Target {
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) target: Target,
-    /// Those that `connection` keeps.
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     /// The socket's other end. No header is believed about it.
     pub(super) peer: SocketAddr,
     /// The socket's end here: the address that this client came to.
@@ -127,11 +127,10 @@ impl Request {
 }
 
 /// Who asked, from the engine's headers. What isn't well-formed is as good as absent.
-pub(super) fn cause(headers: &HeaderMap) -> Cause {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+pub(super) fn cause(headers: &Headers) -> Cause {
     Cause {
-        session: text("ue-session").and_then(|text| text.parse().ok()),
-        request: text("ue-request").and_then(|text| text.parse::<Lsn>().ok()).map(|n| n.0),
+        session: headers.text(&SESSION).and_then(|text| text.parse().ok()),
+        request: headers.text(&REQUEST).and_then(|text| text.parse::<Lsn>().ok()).map(|n| n.0),
     }
 }
 

@@ -6,11 +6,12 @@ use warp::Reply as _;
 use warp::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use warp::http::{HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use super::answers::Share;
 use super::error::{Error, RETRY_AFTER_SECONDS};
+use super::headers::Headers;
 use super::negotiate::{self, Media, Spelling};
 pub(super) use crate::domain::sentence;
 use crate::domain::{JobState, Lsn, Rejection};
@@ -106,7 +107,7 @@ pub(super) fn retry_soon(response: &mut Response) {
 }
 
 /// An error in the type the client reads.
-pub(super) fn error(error: &Error, headers: &HeaderMap, engine_post: bool) -> Response {
+pub(super) fn error(error: &Error, headers: &Headers, engine_post: bool) -> Response {
     let (status, code) = error.status();
     if status == StatusCode::INTERNAL_SERVER_ERROR && !matches!(error, Error::JobEnded { .. }) {
         tracing::error!(error = sentence(error), "request failed");

@@ -219,12 +219,18 @@ enum Part<'path> {
 
 impl<'path> From<&'path str> for Part<'path> {
     fn from(text: &'path str) -> Self {
-        if let Ok(hash) = text.parse() {
+        // To refuse a word as a hash or a number would take a message that nobody reads.
+        if text.len() == 2 * ContentHash::BYTES
+            && let Ok(hash) = text.parse()
+        {
             return Self::Hash(hash);
         }
         // Also one of digits alone: it is longer than any number.
         if let Ok(token) = text.parse() {
             return Self::Token(token);
+        }
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Self::Word(text);
         }
         text.parse().map_or(Self::Word(text), |lsn| Self::Number(text, lsn))
     }

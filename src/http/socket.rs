@@ -17,6 +17,9 @@ use super::links::{Link, Phase, Wait};
 use super::patience::Patience;
 use super::respond::{self, Value};
 
+/// Up to this many bytes are written as one piece.
+const SMALL_BYTES_MAX: usize = 1_024;
+
 /// Wraps the stream of one connection.
 pub(super) struct Socket<S> {
     pub(super) stream: S,
@@ -164,7 +167,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
             this.instead = Some((answer(&this.app, &error), theirs));
             return this.write_instead(context);
         }
-        match Pin::new(&mut this.stream).poll_write_vectored(context, slices) {
+        match write(Pin::new(&mut this.stream), context, slices) {
             Poll::Ready(result) => {
                 this.took(*result.as_ref().unwrap_or(&0));
                 Poll::Ready(result)
@@ -189,6 +192,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
+}
+
+/// Writes what is small as one piece: copying it costs less than a list of pieces does.
+fn write(
+    stream: Pin<&mut impl AsyncWrite>,
+    context: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut piece = [0; SMALL_BYTES_MAX];
+    let mut length = 0;
+    for slice in slices {
+        let Some(place) = piece.get_mut(length..length + slice.len()) else {
+            return stream.poll_write_vectored(context, slices);
+        };
+        place.copy_from_slice(slice);
+        length += slice.len();
+    }
+    stream.poll_write(context, piece.get(..length).unwrap_or_default())
 }
 
 /// What hyper refuses here, when this is the start of an answer that isn't ours: hyper answers a

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::links::Link;
 use crate::domain::{Lsn, QueueId};
@@ -16,7 +16,7 @@ use crate::engine::Handle;
 /// Ended jobs that are looked at in one go, while the writer waits.
 const ENDED_LEN_MAX: usize = 1_000;
 
-/// What moves on.
+/// What moves on. The log is first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Feed {
     /// The records that are durable.
@@ -41,6 +41,8 @@ pub(super) enum Woken {
 /// All who wait.
 pub(super) struct Waiting {
     max: usize,
+    /// Told when somebody begins to wait for the log.
+    log: Notify,
     state: Mutex<State>,
 }
 
@@ -63,7 +65,7 @@ struct Waiter {
 impl Waiting {
     /// At most `max` wait at once.
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, state: Mutex::default() })
+        Arc::new(Self { max, log: Notify::new(), state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,11 +93,19 @@ impl Waiting {
             state.places.insert((feed, since, id));
         }
         drop(state);
+        if feed == Feed::Log {
+            self.log.notify_one();
+        }
         Place { waiting: self.clone(), id, woken }
     }
 
     fn is_empty(&self) -> bool {
         self.state().waiters.is_empty()
+    }
+
+    fn has_log_waiters(&self) -> bool {
+        let first = self.state().places.first().map(|(feed, ..)| *feed);
+        first == Some(Feed::Log)
     }
 
     /// A feed holds something at `lsn` now.
@@ -178,6 +188,7 @@ pub(super) async fn wake(
     let mut durable = engine.watch_durable();
     let mut seen = *ended.borrow_and_update();
     loop {
+        let watched = waiting.has_log_waiters();
         tokio::select! {
             changed = ended.changed() => {
                 if changed.is_err() {
@@ -186,12 +197,15 @@ pub(super) async fn wake(
                 let newest = *ended.borrow_and_update();
                 seen = wake_ended(&waiting, &engine, seen, newest);
             }
-            changed = durable.changed() => {
+            // Records become durable all the time, and mostly nobody waits for that.
+            changed = durable.changed(), if watched => {
                 if changed.is_err() {
                     break;
                 }
-                let newest = *durable.borrow_and_update();
-                waiting.passed(Feed::Log, newest);
+                waiting.passed(Feed::Log, *durable.borrow_and_update());
+            }
+            () = waiting.log.notified(), if !watched => {
+                waiting.passed(Feed::Log, *durable.borrow_and_update());
             }
             _ = stopping.wait_for(|stop| *stop) => break,
         }

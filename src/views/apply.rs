@@ -1,10 +1,9 @@
 //! The only way a view changes, and the few moves every transition is made of.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use super::Views;
+use super::keys::Keys;
 use super::order::{Level, Party};
 use super::state::{End, PairKey, Phase, Want};
 use super::workers::HostTag;
@@ -118,11 +117,10 @@ impl Views {
     /// the party's most wanting job.
     pub(super) fn places(&self, id: Lsn) -> impl Iterator<Item = (Party, Level, Lsn)> + '_ {
         let host = self.host_of(id);
-        let mut next = Bound::Included((id, None, Reverse(i32::MAX), Lsn::ZERO));
+        let mut before = (id, None, Reverse(i32::MAX), Lsn::ZERO);
         std::iter::from_fn(move || {
-            let (execution, party, priority, job) =
-                self.wants.range((next, Bound::Unbounded)).next().copied()?;
-            next = Bound::Excluded((id, party, Reverse(i32::MIN), Lsn(u64::MAX)));
+            let (execution, party, priority, job) = self.wants.after(before).next()?;
+            before = (id, party, Reverse(i32::MIN), Lsn(u64::MAX));
             (execution == id).then_some((party, (host?, priority), job))
         })
     }
@@ -130,9 +128,8 @@ impl Views {
     /// Where an execution stands, or would stand, for one party.
     pub(super) fn place(&self, id: Lsn, party: Party) -> Option<(Level, Lsn)> {
         let first = (id, party, Reverse(i32::MAX), Lsn::ZERO);
-        let last = (id, party, Reverse(i32::MIN), Lsn(u64::MAX));
-        let (_, _, priority, job) = self.wants.range(first..=last).next().copied()?;
-        Some(((self.host_of(id)?, priority), job))
+        let (execution, of, priority, job) = self.wants.after(first).next()?;
+        ((execution, of) == (id, party)).then_some(((self.host_of(id)?, priority), job))
     }
 
     fn host_of(&self, execution: Lsn) -> Option<HostTag> {
@@ -141,12 +138,7 @@ impl Views {
     }
 
     /// Changes who of a party wants an execution, and with it the place in that party's line.
-    pub(super) fn rewant(
-        &mut self,
-        id: Lsn,
-        party: Party,
-        change: impl FnOnce(&mut BTreeSet<Want>),
-    ) {
+    pub(super) fn rewant(&mut self, id: Lsn, party: Party, change: impl FnOnce(&mut Keys<Want>)) {
         let before = self.place(id, party);
         change(&mut self.wants);
         let now = self.place(id, party);
@@ -187,7 +179,7 @@ impl Views {
         entry.ended = lsn;
         let (execution, party, priority) = (entry.execution, entry.queue, entry.priority);
         self.rewant(execution, party, |wants| {
-            wants.remove(&(execution, party, Reverse(priority), job));
+            wants.remove((execution, party, Reverse(priority), job));
         });
         self.queues.close(party, job, self.at);
         self.recordings.close(job, lsn);
@@ -242,7 +234,7 @@ impl Views {
         }
         let pair = PairKey::of(execution.worker, execution.action);
         if let Some(offers) = &mut self.offers {
-            offers.reusable.remove((pair, Reverse(id)));
+            offers.reusable.remove(pair, Reverse(id));
         }
         self.executions.remove(id);
     }

@@ -79,7 +79,7 @@ impl Published {
             ("wants", Digest::of(&(&views.wants, &offers.live, &views.under_way))),
             ("order of work", Digest::of(&(&views.order, &views.waiting))),
             ("reusable results", Digest::of(&offers.reusable)),
-            ("lists", Digest::of(&self.listing)),
+            ("lists", Digest::of(&self.lists())),
             // Whatever is added later is at least in this.
             ("rest", self.digest()),
         ]

@@ -1,18 +1,20 @@
 //! Indexes that only queries need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
-use super::Views;
+use super::keys::Keys;
 use super::names::NameIx;
+use super::pairs::{Pairs, Rank};
+use super::spread::Spread;
 use super::state::PairKey;
-use super::table::Table;
 use super::workers::WorkerIx;
+use super::{Published, Views};
 use crate::domain::event::Subject;
 use crate::domain::{Event, JobState, Lsn, QueueId, Record, Timestamp, WorkerId};
 
 /// Jobs in the order they were submitted.
-pub(super) type Jobs = Table<Lsn, ()>;
+pub(super) type Jobs = Keys<Lsn>;
 
 /// Jobs by state, worker, function, queue and pair, and the feed of those that ended.
 ///
@@ -23,13 +25,13 @@ pub struct Listing {
     /// Jobs in each state, in the order of [`JobState::ALL`].
     pub(super) states: [Jobs; JobState::ALL.len()],
     /// Jobs not ended, by worker.
-    pub(super) open: BTreeSet<(WorkerIx, Lsn)>,
+    pub(super) open: Keys<(WorkerIx, Lsn)>,
     pub(super) workers: BTreeMap<WorkerIx, Jobs>,
     pub(super) functions: BTreeMap<NameIx, Jobs>,
     pub(super) queues: BTreeMap<QueueId, QueueLists>,
     /// Jobs that ended, by the record that ended them.
-    pub(super) feed: Table<(Lsn, Lsn), ()>,
-    pub(super) pairs: Table<(PairKey, Rank), ()>,
+    pub(super) feed: Keys<(Lsn, Lsn)>,
+    pub(super) pairs: Pairs,
     /// When a worker was last submitted to.
     pub(super) used: BTreeMap<WorkerIx, Timestamp>,
     /// Of the record being folded: the jobs it is about and what they were.
@@ -42,7 +44,7 @@ pub(super) struct QueueLists {
     /// Its jobs that are not retired.
     pub(super) jobs: Jobs,
     /// Those that ended, by the record that ended them.
-    pub(super) feed: Table<(Lsn, Lsn), ()>,
+    pub(super) feed: Keys<(Lsn, Lsn)>,
     /// Its jobs in each state, in the order of [`JobState::ALL`]; retired ones go on counting.
     pub(super) counts: [u64; JobState::ALL.len()],
 }
@@ -55,45 +57,26 @@ pub(super) struct Noted {
     ended: Lsn,
 }
 
-/// What was noted for one record doesn't count: it is empty between records.
-impl Hash for Listing {
+/// All lists of a state, those that it may not keep included.
+pub(super) struct Lists<'a>(&'a Published);
+
+impl Hash for Lists<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { states, open, workers, functions, queues, feed, pairs, used, noted: _ } = self;
-        (states, open, workers, functions).hash(state);
-        (queues, feed, pairs, used).hash(state);
+        self.0.listing.hash_with(Some(&self.0.pairs()), state);
+    }
+}
+
+impl Published {
+    pub(super) const fn lists(&self) -> Lists<'_> {
+        Lists(self)
     }
 }
 
 impl std::fmt::Debug for Listing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let jobs: usize = self.states.iter().map(Table::len).sum();
+        let jobs: usize = self.states.iter().map(Keys::len).sum();
         write!(f, "listing of {jobs} jobs")
     }
-}
-
-/// Orders the jobs of one pair: cancelled ones last, then the newest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct Rank(u64);
-
-impl Rank {
-    const CANCELLED: u64 = 1 << 63;
-
-    pub(super) fn of(job: Lsn, state: JobState) -> Self {
-        let newest_first = !job.0 & !Self::CANCELLED;
-        Self(if state == JobState::Cancelled {
-            newest_first | Self::CANCELLED
-        } else {
-            newest_first
-        })
-    }
-
-    /// The job, and whether it was cancelled.
-    pub(super) const fn job(self) -> (Lsn, bool) {
-        (Lsn(!self.0 & !Self::CANCELLED), self.0 & Self::CANCELLED != 0)
-    }
-
-    /// Before that of any job.
-    pub(super) const FIRST: Self = Self(0);
 }
 
 /// The place in the feed of a job that ended.
@@ -102,9 +85,21 @@ pub(super) const fn ended_in(state: JobState, ended: Lsn, job: Lsn) -> Option<(L
 }
 
 impl Listing {
+    /// Hashes everything, jobs by what they run only when they are given. What was noted for one record
+    /// doesn't count: it is empty between records.
+    pub(super) fn hash_with<H: Hasher>(&self, given: Option<&Spread<Rank>>, state: &mut H) {
+        let Self { states, open, workers, functions, queues, feed, pairs: _, used, noted: _ } =
+            self;
+        (states, open, workers, functions, queues, feed).hash(state);
+        if let Some(pairs) = given {
+            pairs.hash(state);
+        }
+        used.hash(state);
+    }
+
     /// How many jobs are in `state`.
     pub fn count(&self, state: JobState) -> u64 {
-        let jobs = self.in_state(state).map_or(0, Table::len);
+        let jobs = self.in_state(state).map_or(0, Keys::len);
         u64::try_from(jobs).unwrap_or(u64::MAX)
     }
 
@@ -115,7 +110,7 @@ impl Listing {
 
     fn enter_state(&mut self, queue: Option<QueueId>, state: JobState, job: Lsn) {
         if let Some(jobs) = self.states.get_mut(state as usize) {
-            jobs.insert(job, ());
+            jobs.insert(job);
         }
         self.count_in_queue(queue, state, 1);
     }
@@ -218,22 +213,22 @@ impl Listing {
             self.enter_feed(found.queue, key);
         }
         match (was.state.is_final(), state.is_final()) {
-            (false, true) => self.open.remove(&(execution.worker, job)),
+            (false, true) => self.open.remove((execution.worker, job)),
             (true, false) => self.open.insert((execution.worker, job)),
             _ => false,
         };
         let (before, now) = (Rank::of(job, was.state), Rank::of(job, state));
         if before != now {
             let pair = PairKey::of(execution.worker, execution.action);
-            self.pairs.remove((pair, before));
-            self.pairs.insert((pair, now), ());
+            self.pairs.remove(pair, before);
+            self.pairs.insert(pair, now);
         }
     }
 
     fn enter_feed(&mut self, queue: Option<QueueId>, key: (Lsn, Lsn)) {
-        self.feed.insert(key, ());
+        self.feed.insert(key);
         if let Some(own) = queue.and_then(|queue| self.queues.get_mut(&queue)) {
-            own.feed.insert(key, ());
+            own.feed.insert(key);
         }
     }
 
@@ -249,17 +244,17 @@ impl Listing {
         let Some(execution) = views.executions.get(found.execution) else { return };
         let state = views.state_of(found);
         if let Some(queue) = found.queue {
-            self.queues.entry(queue).or_default().jobs.insert(job, ());
+            self.queues.entry(queue).or_default().jobs.insert(job);
         }
         self.enter_state(found.queue, state, job);
         match ended_in(state, found.ended, job) {
             Some(key) => self.enter_feed(found.queue, key),
             None => drop(self.open.insert((execution.worker, job))),
         }
-        self.workers.entry(execution.worker).or_default().insert(job, ());
-        self.functions.entry(found.function).or_default().insert(job, ());
+        self.workers.entry(execution.worker).or_default().insert(job);
+        self.functions.entry(found.function).or_default().insert(job);
         let pair = PairKey::of(execution.worker, execution.action);
-        self.pairs.insert((pair, Rank::of(job, state)), ());
+        self.pairs.insert(pair, Rank::of(job, state));
         self.used.insert(execution.worker, at);
     }
 
@@ -279,7 +274,7 @@ impl Listing {
             own.jobs.remove(job);
         }
         let pair = PairKey::of(execution.worker, execution.action);
-        self.pairs.remove((pair, Rank::of(job, state)));
+        self.pairs.remove(pair, Rank::of(job, state));
     }
 }
 

@@ -1,10 +1,8 @@
 //! Lists: pages whose cost follows the answer, not the log.
 
-use std::ops::Bound;
-
 use super::Published;
-use super::listing::{Jobs, Rank};
-use super::state::{JobRow, PairKey, Phase, RESULT_UNIT_BYTES};
+use super::listing::Jobs;
+use super::state::{JobRow, Phase, RESULT_UNIT_BYTES};
 use super::workers::WorkerRow;
 use crate::domain::{ActionId, JobState, Lsn, QueueId, Timestamp, WorkerId};
 
@@ -68,17 +66,6 @@ impl QueueCounts {
     }
 }
 
-/// The newest job of a worker and an action.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Newest {
-    /// The newest that was not cancelled.
-    Job(Lsn),
-    /// All that are left were cancelled; the newest of them.
-    Cancelled(Lsn),
-    /// There is none: never submitted, or all retired.
-    None,
-}
-
 /// An index that a list can be read from.
 enum Source<'a> {
     /// All jobs.
@@ -97,7 +84,7 @@ impl Published {
             Source::All => {
                 self.page(filter, limit, self.views.jobs.after(after).map(|(job, _)| job))
             }
-            Source::Jobs(jobs) => self.page(filter, limit, jobs.after(after).map(|(job, ())| job)),
+            Source::Jobs(jobs) => self.page(filter, limit, jobs.after(after)),
         }
     }
 
@@ -153,7 +140,7 @@ impl Published {
         };
         let mut rows: Vec<EndedRow> = Vec::new();
         let ended = feed.into_iter().flat_map(|feed| feed.after((since, Lsn(u64::MAX))));
-        for ((ended, job), ()) in ended {
+        for (ended, job) in ended {
             if rows.len() >= limit && rows.last().is_none_or(|row| row.ended != ended) {
                 break;
             }
@@ -193,22 +180,6 @@ impl Published {
         }
     }
 
-    /// The newest job of a worker and an action that was not cancelled, else what is left.
-    pub fn newest(&self, worker: WorkerId, action: ActionId) -> Newest {
-        let Some(ix) = self.views.workers.find(worker) else { return Newest::None };
-        let key = PairKey::of(ix, action);
-        let pairs = self.listing.pairs.after((key, Rank::FIRST));
-        for ((_, rank), ()) in pairs.take_while(|((pair, _), ())| *pair == key) {
-            let (job, cancelled) = rank.job();
-            let found = self.views.jobs.get(job);
-            let execution = found.and_then(|found| self.views.executions.get(found.execution));
-            if execution.is_some_and(|found| found.worker == ix && found.action == action) {
-                return if cancelled { Newest::Cancelled(job) } else { Newest::Job(job) };
-            }
-        }
-        Newest::None
-    }
-
     /// Jobs of a worker that have not ended and come after `after`, oldest first, with their state.
     pub fn open_jobs(
         &self,
@@ -216,9 +187,11 @@ impl Published {
         after: Lsn,
     ) -> impl Iterator<Item = (Lsn, JobState)> + '_ {
         let ix = self.views.workers.find(worker);
-        let range = ix.map(|ix| behind((ix, after), (ix, Lsn(u64::MAX))));
-        let jobs = range.into_iter().flat_map(|range| self.listing.open.range(range));
-        jobs.filter_map(|(_, job)| self.views.job_state(*job).map(|state| (*job, state)))
+        let open = ix.into_iter().flat_map(move |ix| {
+            let from = self.listing.open.after((ix, after));
+            from.take_while(move |(of, _)| *of == ix)
+        });
+        open.filter_map(|(_, job)| self.views.job_state(job).map(|state| (job, state)))
     }
 
     /// Jobs of a queue that have not ended and come after `after`, oldest first; those of `worker`
@@ -261,11 +234,6 @@ impl Published {
     pub fn count(&self, state: JobState) -> u64 {
         self.listing.count(state)
     }
-}
-
-/// Everything above `after`, up to `last`.
-const fn behind<T: Copy>(after: T, last: T) -> (Bound<T>, Bound<T>) {
-    (Bound::Excluded(after), Bound::Included(last))
 }
 
 fn passes(filter: &Filter, row: &JobRow) -> bool {

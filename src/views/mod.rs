@@ -10,11 +10,13 @@ mod attempts;
 mod digest;
 mod held;
 mod kept;
+mod keys;
 mod listing;
 mod lists;
 mod names;
 mod offers;
 mod order;
+mod pairs;
 mod query;
 mod queues;
 mod recordings;
@@ -23,6 +25,7 @@ mod render;
 mod replays;
 mod saved;
 mod share;
+mod spread;
 mod state;
 mod table;
 mod transitions;
@@ -34,6 +37,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use self::digest::Digest;
+use self::keys::Keys;
 use self::names::{LsnSet, Names};
 use self::offers::Offers;
 use self::order::Order;
@@ -50,7 +54,8 @@ pub use self::apply::ApplyError;
 pub use self::held::Held;
 pub use self::kept::Kept;
 pub use self::listing::Listing;
-pub use self::lists::{EndedRow, Filter, Newest, Page, QueueCounts, SCAN_LEN_MAX};
+pub use self::lists::{EndedRow, Filter, Page, QueueCounts, SCAN_LEN_MAX};
+pub use self::pairs::Newest;
 pub use self::queues::QueueRow;
 pub use self::recordings::{RecordingRow, RecordingState};
 pub use self::replays::ReplayRow;
@@ -76,7 +81,7 @@ pub struct Views {
     replays: Replays,
     /// Who wants what: jobs not ended, by execution.
     #[serde(skip)]
-    wants: BTreeSet<Want>,
+    wants: Keys<Want>,
     /// What may be handed out, in the order it would be.
     order: Order,
     /// What waits for its next try.
@@ -103,6 +108,13 @@ impl std::fmt::Debug for Views {
 /// The state is the same whether the offers are kept or not.
 impl Hash for Views {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash_with(Some(&self.offers()), state);
+    }
+}
+
+impl Views {
+    /// Hashes everything, the offers only when they are given.
+    fn hash_with<H: Hasher>(&self, given: Option<&Offers>, state: &mut H) {
         let Self {
             lsn,
             at,
@@ -124,11 +136,12 @@ impl Hash for Views {
         } = self;
         (lsn, at, workers, functions, runners, jobs, executions).hash(state);
         (queues, recordings, replays, wants, order, waiting, under_way).hash(state);
-        (&*self.offers(), retired, held_units).hash(state);
+        if let Some(offers) = given {
+            offers.hash(state);
+        }
+        (retired, held_units).hash(state);
     }
-}
 
-impl Views {
     /// The last record folded.
     pub const fn lsn(&self) -> Lsn {
         self.lsn
@@ -163,6 +176,17 @@ impl Views {
     }
 }
 
+/// A state without what is in the order of hashes.
+struct Brief<'a>(&'a Published);
+
+impl Hash for Brief<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self(Published { views, listing }) = self;
+        views.hash_with(None, state);
+        listing.hash_with(None, state);
+    }
+}
+
 /// What readers see: everything up to one LSN.
 #[derive(Clone, Default, Debug)]
 pub struct Published {
@@ -186,6 +210,12 @@ impl Published {
 
     /// A hash of everything here. Equal logs give equal digests.
     pub fn digest(&self) -> ContentHash {
-        Digest::of(&(&self.views, &self.listing))
+        Digest::of(&(&self.views, self.lists()))
+    }
+
+    /// A hash of everything but what is in the order of hashes, which follows from the rest and would
+    /// have to be made and sorted for it.
+    pub fn brief_digest(&self) -> ContentHash {
+        Digest::of(&Brief(self))
     }
 }

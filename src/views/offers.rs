@@ -6,11 +6,10 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use super::Views;
+use super::spread::Spread;
 use super::state::{Execution, PairKey, Phase};
-use super::table::Table;
 use super::workers::WorkerIx;
 use crate::domain::{ActionId, Lsn, WorkerId};
 
@@ -18,9 +17,9 @@ use crate::domain::{ActionId, Lsn, WorkerId};
 #[derive(Clone, Default, Hash)]
 pub(super) struct Offers {
     /// Those that a submission may join.
-    pub(super) live: BTreeSet<(PairKey, Lsn)>,
+    pub(super) live: Spread<Lsn>,
     /// Those whose result a submission may have, the newest of each pair first.
-    pub(super) reusable: Table<(PairKey, Reverse<Lsn>), ()>,
+    pub(super) reusable: Spread<Reverse<Lsn>>,
 }
 
 impl Offers {
@@ -31,20 +30,20 @@ impl Offers {
             fits.map(|(id, found)| (PairKey::of(found.worker, found.action), id))
         };
         let reusable = |phase| matches!(phase, Phase::Completed { cacheable: true, .. });
-        // Both are made from what is sorted once, not put in one by one.
+        let reusable = of_phase(reusable).map(|(pair, id)| (pair, Reverse(id)));
         Self {
-            live: of_phase(Phase::is_live).collect(),
-            reusable: of_phase(reusable).map(|(pair, id)| (pair, Reverse(id))).collect(),
+            live: Spread::of(of_phase(Phase::is_live).collect()),
+            reusable: Spread::of(reusable.collect()),
         }
     }
 
     /// An execution has gone from one phase to another.
     pub(super) fn moved(&mut self, pair: PairKey, id: Lsn, was: Phase, phase: Phase) {
         if was.is_live() && !phase.is_live() {
-            self.live.remove(&(pair, id));
+            self.live.remove(pair, id);
         }
         if let Phase::Completed { cacheable: true, .. } = phase {
-            self.reusable.insert((pair, Reverse(id)), ());
+            self.reusable.insert(pair, Reverse(id));
         }
     }
 }
@@ -65,8 +64,7 @@ impl Views {
         let worker = self.workers.find(worker)?;
         let key = PairKey::of(worker, action);
         let offers = self.offers();
-        let live = offers.live.range((key, Lsn::ZERO)..=(key, Lsn(u64::MAX)));
-        self.first_of(worker, action, live.rev().map(|(_, id)| *id))
+        self.first_of(worker, action, offers.live.get(key).rev())
     }
 
     /// The newest execution of this worker and action whose result a submission may have.
@@ -74,9 +72,7 @@ impl Views {
         let worker = self.workers.find(worker)?;
         let key = PairKey::of(worker, action);
         let offers = self.offers();
-        let reusable = offers.reusable.after((key, Reverse(Lsn(u64::MAX))));
-        let reusable = reusable.take_while(|((pair, _), ())| *pair == key);
-        self.first_of(worker, action, reusable.map(|((_, Reverse(id)), ())| id))
+        self.first_of(worker, action, offers.reusable.get(key).map(|Reverse(id)| id))
     }
 
     /// The first of `executions` that really is of this worker and action: a [`PairKey`] may be

@@ -10,6 +10,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Keys;
 use super::workers::HostTag;
 use crate::domain::{Lsn, QueueId};
 
@@ -57,7 +58,7 @@ impl Share {
 #[derive(Clone, Default, Hash, Serialize, Deserialize)]
 pub(super) struct Order {
     /// No line is empty.
-    lines: BTreeMap<(Party, Level), BTreeSet<Lsn>>,
+    lines: BTreeMap<(Party, Level), Keys<Lsn>>,
     /// Of every party that has a line and may run more, by platform.
     turns: BTreeSet<Turn>,
     shares: BTreeMap<Party, Share>,
@@ -80,7 +81,7 @@ impl Order {
     pub(super) fn remove(&mut self, party: Party, level: Level, job: Lsn) {
         self.change(party, level.0, |order| {
             if let Some(line) = order.lines.get_mut(&(party, level)) {
-                order.len -= usize::from(line.remove(&job));
+                order.len -= usize::from(line.remove(job));
                 if line.is_empty() {
                     order.lines.remove(&(party, level));
                 }
@@ -145,14 +146,14 @@ impl Order {
         let earliest = (host, Reverse(i32::MAX), Lsn::ZERO, None);
         let turn = self.turns.range(earliest..).next().filter(|turn| turn.0 == host);
         let (_, priority, served, party) = turn.copied()?;
-        let job = self.lines.get(&(party, (host, priority)))?.first().copied()?;
+        let job = self.lines.get(&(party, (host, priority)))?.first()?;
         if !skip(job) {
             return Some(Rank { priority, served, party, job });
         }
         // Rare: something is kept back for another runner. Then every line may have the answer.
         let lines = self.lines.iter().filter(|((_, level), _)| level.0 == host);
         let firsts = lines.filter_map(|((party, level), line)| {
-            let job = line.iter().copied().find(|job| !skip(*job))?;
+            let job = line.iter().find(|job| !skip(*job))?;
             self.rank(*party, *level, job)
         });
         firsts.min()
@@ -160,17 +161,19 @@ impl Order {
 
     /// How many jobs of its party are before one, counting at most `max`. None when it is not here.
     pub(super) fn ahead(&self, party: Party, level: Level, job: Lsn, max: usize) -> Option<usize> {
-        let line = self.lines.get(&(party, level)).filter(|line| line.contains(&job))?;
-        let sooner =
-            self.lines.range((party, from(level.0))..(party, level)).flat_map(|(_, line)| line);
-        Some(sooner.chain(line.range(..job)).take(max).count())
+        let line = self.lines.get(&(party, level)).filter(|line| line.contains(job))?;
+        let sooner = self
+            .lines
+            .range((party, from(level.0))..(party, level))
+            .flat_map(|(_, line)| line.iter());
+        Some(sooner.chain(line.iter().take_while(|other| *other < job)).take(max).count())
     }
 
     /// Everything, in no order that matters to anybody.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Party, Level, Lsn)> + '_ {
         self.lines
             .iter()
-            .flat_map(|((party, level), line)| line.iter().map(move |job| (*party, *level, *job)))
+            .flat_map(|((party, level), line)| line.iter().map(move |job| (*party, *level, job)))
     }
 
     /// Who is next on each platform, in order.

@@ -202,8 +202,7 @@ impl Views {
 
     pub(super) fn wanting(&self, execution: Lsn) -> impl Iterator<Item = Want> + '_ {
         let first = (execution, None, Reverse(i32::MAX), Lsn::ZERO);
-        let all = self.wants.range(first..).copied();
-        all.take_while(move |(wanted, ..)| *wanted == execution)
+        self.wants.after(first).take_while(move |(wanted, ..)| *wanted == execution)
     }
 
     /// The attempt of an execution that was handed out and is not over.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Views;
 use super::apply::{Illegal, ensure};
+use super::keys::Keys;
 use super::state::End;
 use crate::domain::{Event, Lsn, Millis, QueueId, QueueState, Record, Timestamp, TokenHash};
 
@@ -23,7 +24,7 @@ pub(super) struct Queue {
     pub(super) expire_after: Option<Millis>,
     pub(super) max_running: Option<u32>,
     /// Its jobs that have not ended.
-    pub(super) open: BTreeSet<Lsn>,
+    pub(super) open: Keys<Lsn>,
     /// Its jobs that are not retired.
     pub(super) held: u64,
     /// When its last job ended or, before the first, when it was made.
@@ -112,7 +113,7 @@ impl Queues {
     pub(super) fn close(&mut self, id: Option<QueueId>, job: Lsn, at: Timestamp) {
         let Some(id) = id else { return };
         self.change(id, |queue| {
-            queue.open.remove(&job);
+            queue.open.remove(job);
             queue.idle_since = at;
         });
     }
@@ -178,7 +179,7 @@ impl Views {
             retries_max: *retries_max,
             expire_after: *expire_after,
             max_running: *max_running,
-            open: BTreeSet::new(),
+            open: Keys::default(),
             held: 0,
             idle_since: record.at,
             replay: None,
@@ -213,7 +214,7 @@ impl Views {
         use QueueState::{Active, Complete, Draining, Expired};
         self.stage_queue(record, id, Stage::Cancelled, &[Active, Draining, Complete, Expired])?;
         let open = self.queues.get(id).map(|queue| queue.open.clone()).unwrap_or_default();
-        for job in open {
+        for job in open.iter() {
             let execution = self.jobs.get(job).map(|found| found.execution);
             self.end_job(job, End::Cancelled, record.lsn);
             if let Some(execution) = execution {
@@ -337,14 +338,13 @@ impl Views {
     /// The jobs of a queue that have not ended, oldest first.
     pub fn open_in(&self, id: QueueId) -> impl Iterator<Item = Lsn> + '_ {
         let open = self.queues.get(id).map(|queue| &queue.open);
-        open.into_iter().flatten().copied()
+        open.into_iter().flat_map(Keys::iter)
     }
 
     /// Those of them that come after `after`.
     pub(super) fn open_after(&self, id: QueueId, after: Lsn) -> impl Iterator<Item = Lsn> + '_ {
         let open = self.queues.get(id).map(|queue| &queue.open);
-        let behind = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        open.into_iter().flat_map(move |open| open.range(behind)).copied()
+        open.into_iter().flat_map(move |open| open.after(after))
     }
 
     /// Whether an execution could run if the queues that want it, all of them, might run more.

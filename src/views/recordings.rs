@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Views;
 use super::apply::{Illegal, ensure};
+use super::keys::Keys;
 use crate::domain::{Event, Lsn, Record};
 
 /// A recording that was made and not deleted.
@@ -20,7 +21,7 @@ struct Recording {
     imported: bool,
     jobs: u64,
     /// Those of its jobs that have not ended. Of use while it isn't settled.
-    open: BTreeSet<Lsn>,
+    open: Keys<Lsn>,
     /// The record by which it was complete: stopped, and the last of its jobs had ended.
     settled: Option<Lsn>,
 }
@@ -85,7 +86,7 @@ impl Recordings {
     /// A job ended by the record `lsn`.
     pub(super) fn close(&mut self, job: Lsn, lsn: Lsn) {
         let Some((id, recording)) = self.of(job) else { return };
-        recording.open.remove(&job);
+        recording.open.remove(job);
         if recording.settle(lsn) {
             self.unsettled.remove(&id);
         }
@@ -105,7 +106,7 @@ impl Recordings {
             stop: None,
             imported: false,
             jobs: 0,
-            open: BTreeSet::new(),
+            open: Keys::default(),
             settled: None,
         };
         self.list.insert(lsn, recording);
@@ -188,7 +189,7 @@ impl Views {
                     stop: Some(archive.stop),
                     imported: true,
                     jobs: archive.jobs,
-                    open: BTreeSet::new(),
+                    open: Keys::default(),
                     settled: Some(archive.stop),
                 };
                 self.recordings.list.insert(lsn, recording);

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::Views;
-use super::listing::{Jobs, Listing, QueueLists, Rank, ended_in};
+use super::listing::{Jobs, Listing, QueueLists, ended_in};
 use super::names::NameIx;
-use super::state::{End, Job, PairKey};
-use super::table::{Filling, Table};
+use super::state::{End, Job};
+use super::table::Filling;
 use super::workers::WorkerIx;
 use crate::domain::{JobState, Lsn, QueueId};
 
@@ -23,7 +23,6 @@ struct Making {
     open: Vec<(WorkerIx, Lsn)>,
     /// Jobs that ended, after the record that ended them.
     ended: Vec<(Lsn, Lsn, Option<QueueId>)>,
-    pairs: Vec<(PairKey, Rank)>,
 }
 
 impl Listing {
@@ -31,7 +30,6 @@ impl Listing {
     /// missing.
     pub(super) fn of(views: &Views) -> Self {
         let mut making = Making::default();
-        making.pairs.reserve_exact(views.jobs.len());
         making.ended.reserve_exact(views.jobs.len());
         // Most jobs opened their execution, which then has their name.
         let mut executions = views.executions.iter().peekable();
@@ -43,9 +41,7 @@ impl Listing {
                 continue;
             };
             let state = job.end.map_or_else(|| execution.phase.job_state(), End::state);
-            let pair = PairKey::of(execution.worker, execution.action);
             making.add(id, job, state, execution.worker);
-            making.pairs.push((pair, Rank::of(id, state)));
         }
         making.done()
     }
@@ -79,22 +75,21 @@ impl Making {
             }
         }
         let queues = self.queues.into_iter().map(|(queue, jobs)| {
-            let feed = feeds.remove(&queue).map(Filling::done).unwrap_or_default();
-            (queue, QueueLists { jobs: jobs.done(), feed, ..QueueLists::default() })
+            let feed = feeds.remove(&queue).unwrap_or_default().done().into();
+            (queue, QueueLists { jobs: jobs.done().into(), feed, ..QueueLists::default() })
         });
         Listing {
-            states: self.states.map(Filling::done),
+            states: self.states.map(|jobs| jobs.done().into()),
             open: self.open.into_iter().collect(),
             workers: all_done(self.workers),
             functions: all_done(self.functions),
             queues: queues.collect(),
-            feed: feed.done(),
-            pairs: self.pairs.into_iter().collect::<Table<_, ()>>(),
+            feed: feed.done().into(),
             ..Listing::default()
         }
     }
 }
 
 fn all_done<K: Ord>(lists: BTreeMap<K, FillingJobs>) -> BTreeMap<K, Jobs> {
-    lists.into_iter().map(|(key, jobs)| (key, jobs.done())).collect()
+    lists.into_iter().map(|(key, jobs)| (key, jobs.done().into())).collect()
 }

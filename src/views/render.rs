@@ -51,10 +51,10 @@ impl Display for Views {
         list(f, "waiting", waiting.iter().map(|(until, id)| format!("{id} until {until}")))?;
         list(f, "under way", under_way.iter())?;
         let offers = self.offers();
-        let mut live: Vec<Lsn> = offers.live.iter().map(|(_, id)| *id).collect();
+        let mut live: Vec<Lsn> = offers.live.iter().map(|(_, id)| id).collect();
         live.sort_unstable();
         list(f, "may be joined", live.iter())?;
-        let mut reusable: Vec<Lsn> = offers.reusable.iter().map(|((_, id), ())| id.0).collect();
+        let mut reusable: Vec<Lsn> = offers.reusable.iter().map(|(_, id)| id.0).collect();
         reusable.sort_unstable();
         list(f, "may be reused", reusable.iter())?;
         list(f, "retired", retired.iter())

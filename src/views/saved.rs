@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::listing::Listing;
 use super::state::Phase;
+use super::table::SEGMENT_LEN;
 use super::workers::WorkerIx;
 use super::{Published, Views};
 use crate::domain::{JobState, QueueId, Timestamp};
@@ -66,8 +67,9 @@ impl Published {
         self.views.jobs.len() + self.views.executions.len()
     }
 
-    /// Roughly how much of it no clone shares: what a clone copies one by one.
-    pub fn unshared(&self) -> usize {
-        self.views.wants.len()
+    /// Roughly how much a clone copies: a pointer for each segment of the tables that rows are in, some
+    /// four for a row, and what is in orders that aren't tables one by one.
+    pub fn clone_cost(&self) -> usize {
+        self.rows() / (SEGMENT_LEN / 4) + self.views.waiting.len() + self.views.under_way.len()
     }
 }

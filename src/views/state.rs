@@ -152,6 +152,17 @@ impl PairKey {
         // An odd constant spreads small worker numbers over all bits.
         Self(head ^ u64::from(worker).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
+
+    /// The number that its first `count` bits are.
+    pub(super) fn first_bits(self, count: u32) -> usize {
+        let first = self.0.checked_shr(u64::BITS - count).unwrap_or(0);
+        usize::try_from(first).unwrap_or(usize::MAX)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 /// A job as queries show it.

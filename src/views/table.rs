@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries of a full segment. A removal moves at most this many, and so does an addition; a change
 /// of a shared one copies them.
-const SEGMENT_LEN: usize = 128;
+pub(super) const SEGMENT_LEN: usize = 128;
 
 /// A sorted map. Every segment holds at least one entry, and the segments are in order.
 #[derive(Clone, Debug)]
@@ -168,19 +168,6 @@ impl<K: Copy + Ord, V> Filling<K, V> {
     }
 }
 
-/// The entries in any order; of those with one key, one.
-impl<K: Copy + Ord> FromIterator<K> for Table<K, ()> {
-    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
-        let mut keys: Vec<K> = keys.into_iter().collect();
-        keys.sort_unstable();
-        let mut filling = Filling::default();
-        for key in keys {
-            filling.push(key, ());
-        }
-        filling.done()
-    }
-}
-
 impl<K, V> Table<K, V> {
     pub(super) const fn len(&self) -> usize {
         self.len
@@ -221,26 +208,27 @@ impl<K: Copy + Ord, V: Clone> Table<K, V> {
         segment.own().get_mut(at).map(|(_, value)| value)
     }
 
-    /// Adds or replaces an entry.
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    /// Adds or replaces an entry; false when it was replaced.
+    pub(super) fn insert(&mut self, key: K, value: V) -> bool {
         let at = self.segment_of(key);
         let Some(segment) = self.segments.get_mut(at) else {
             let entries = Arc::new(vec![(key, value)]);
             self.segments.push(Segment { low: key, entries });
             self.len = 1;
-            return;
+            return true;
         };
         match segment.place(key) {
             Ok(found) => {
                 if let Some(entry) = segment.own().get_mut(found) {
                     entry.1 = value;
                 }
-                return;
+                return false;
             }
             Err(place) if segment.is_full() => self.overflow(at, place, (key, value)),
             Err(place) => segment.insert(place, (key, value)),
         }
         self.len += 1;
+        true
     }
 
     /// Adds an entry to a full segment, which passes its last one on. So the segments that keys in
@@ -315,6 +303,11 @@ impl<K: Copy + Ord, V: Clone> Table<K, V> {
                 segment.own().extend_from_slice(&rest.entries);
             }
         }
+    }
+
+    pub(super) fn first(&self) -> Option<(K, &V)> {
+        let (key, value) = self.segments.first()?.entries.first()?;
+        Some((*key, value))
     }
 
     /// All entries with keys above `key`, ascending.
@@ -409,7 +402,9 @@ mod tests {
     #[test]
     fn a_clone_shares_until_it_changes() {
         let mut table = Table::default();
-        (0..1_280_u64).for_each(|key| table.insert(key, 0));
+        for key in 0..1_280_u64 {
+            table.insert(key, 0);
+        }
         let before: Vec<_> = table.iter().map(|(key, value)| (key, *value)).collect();
         let mut clone = table.clone();
         assert_eq!(clone.segments_shared(), 10);

@@ -204,7 +204,7 @@ impl Views {
                 // It stands in line as soon as its job wants it.
                 self.executions.insert(lsn, execution);
                 if let Some(offers) = &mut self.offers {
-                    offers.live.insert((PairKey::of(worker, action), lsn));
+                    offers.live.insert(PairKey::of(worker, action), lsn);
                 }
                 return Ok(lsn);
             }
@@ -247,7 +247,7 @@ impl Views {
         let found = self.open_job(job)?;
         let (execution, party, was) = (found.execution, found.queue, found.priority);
         self.rewant(execution, party, |wants| {
-            wants.remove(&(execution, party, Reverse(was), job));
+            wants.remove((execution, party, Reverse(was), job));
             wants.insert((execution, party, Reverse(priority), job));
         });
         if let Some(found) = self.jobs.get_mut(job) {

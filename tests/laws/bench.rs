@@ -50,9 +50,11 @@ impl Bench {
             Moment { records: 0, chain: Chain::START, attempts: 0, model: Model::default() };
         let mut staging = Views::default();
         staging.keep_offers();
+        let mut published = Published::default();
+        published.keep_pairs();
         Self {
             staging,
-            published: Published::default(),
+            published,
             log: Vec::new(),
             digests: Vec::new(),
             encoder: Encoder::default(),
@@ -236,6 +238,7 @@ impl Bench {
         self.staging = replayed.views.clone();
         self.staging.keep_offers();
         self.published = replayed;
+        self.published.keep_pairs();
         for command in reconcile(&self.staging) {
             let Command::LoseAttempt { attempt } = command else { panic!("{command:?}") };
             self.lose(attempt);

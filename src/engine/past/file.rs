@@ -14,7 +14,9 @@ use crate::views::{LAYOUT, Published};
 
 const MAGIC: [u8; 8] = *b"LRUNCHKP";
 /// Of the head. What the body consists of has a number of its own.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before, whose digest is of the whole state.
+const VERSION_WHOLE: u32 = 1;
 /// Bytes of the head.
 pub(super) const HEAD_BYTES: usize = 112;
 const BODY_HASH_BYTES: usize = 32;
@@ -30,8 +32,10 @@ pub(super) struct Head {
     pub(super) lsn: Lsn,
     /// That record's chain hash, which ties it to this very log.
     pub(super) chain: Chain,
-    /// Of the state, as [`Published::digest`].
+    /// Of the state, as [`Published::brief_digest`].
     digest: ContentHash,
+    /// It is [`Published::digest`] instead.
+    is_whole: bool,
     /// Jobs and executions.
     pub(super) rows: u64,
     body_bytes: u64,
@@ -74,7 +78,8 @@ impl Head {
     fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        let version = if self.is_whole { VERSION_WHOLE } else { VERSION };
+        bytes.extend_from_slice(&version.to_be_bytes());
         bytes.extend_from_slice(&LAYOUT.to_be_bytes());
         bytes.extend_from_slice(&self.lsn.to_key());
         bytes.extend_from_slice(&self.chain.0);
@@ -98,7 +103,7 @@ impl Head {
         }
         let version = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
         let layout = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
-        if (version, layout) != (VERSION, LAYOUT) {
+        if ![VERSION_WHOLE, VERSION].contains(&version) || layout != LAYOUT {
             return Err(Unusable::OtherVersion { version, layout });
         }
         let (checked, sum) = bytes.split_at(HEAD_BYTES - CHECKSUM_BYTES);
@@ -113,10 +118,16 @@ impl Head {
             lsn,
             chain,
             digest,
+            is_whole: version == VERSION_WHOLE,
             rows: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_bytes: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_hash: take(&mut rest).ok_or(Unusable::Head)?,
         })
+    }
+
+    /// What [`Head::digest`] has to be for this state.
+    fn digest_of(&self, state: &Published) -> ContentHash {
+        if self.is_whole { state.digest() } else { state.brief_digest() }
     }
 
     /// Bytes of the whole file.
@@ -158,7 +169,7 @@ pub(super) fn load(path: &Path) -> Result<(Head, Published), Unusable> {
     // Nothing more can be read at the end.
     let is_whole = <()>::deserialize(&mut deserializer).is_err();
     drop(body);
-    if !is_whole || state.lsn() != head.lsn || state.digest() != head.digest {
+    if !is_whole || state.lsn() != head.lsn || head.digest_of(&state) != head.digest {
         return Err(Unusable::OtherState);
     }
     Ok((head, state))
@@ -194,7 +205,8 @@ pub(super) fn write(
     let head = Head {
         lsn: state.lsn(),
         chain,
-        digest: state.digest(),
+        digest: state.brief_digest(),
+        is_whole: false,
         rows: u64::try_from(state.rows()).unwrap_or(u64::MAX),
         body_bytes: body.bytes,
         body_hash: *body.hasher.finalize().as_bytes(),

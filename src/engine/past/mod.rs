@@ -241,9 +241,9 @@ impl Past {
 
     /// Takes a clone of the published state as the newest of the trail.
     pub fn follow(&self, state: &Arc<Published>) {
-        // A clone copies open jobs one by one: the more there are, the fewer clones.
-        let open = u64::try_from(state.unshared()).unwrap_or(u64::MAX);
-        let every = self.options.trail_every.max(open / 3).max(1);
+        // Readers and the writer wait for it: the more it costs, the fewer clones.
+        let cost = u64::try_from(state.clone_cost()).unwrap_or(u64::MAX);
+        let every = self.options.trail_every.max(cost / 3).max(1);
         self.due.store(state.lsn().0.saturating_add(every), Ordering::Relaxed);
         lock(&self.trail).push(Arc::clone(state));
     }

@@ -214,6 +214,33 @@ fn damage_is_noticed_wherever_it_is() {
     assert!(open(dir.path(), &records).checkpoint(Lsn(20)).is_some(), "untouched");
 }
 
+/// A file whose head says something else from now on, and has the checksum for it.
+fn reheaded(good: &[u8], place: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut changed = good.to_vec();
+    changed[place..place + bytes.len()].copy_from_slice(bytes);
+    let mut sum = [0; 8];
+    blake3::Hasher::new().update(&changed[..104]).finalize_xof().fill(&mut sum);
+    changed[104..112].copy_from_slice(&sum);
+    changed
+}
+
+/// In version 1 the digest is of the whole state.
+#[test]
+fn a_checkpoint_of_the_version_before_is_read() {
+    let records = log(0, 15);
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), &records);
+    let file = &files(dir.path())[0];
+    let past = || open(dir.path(), &records);
+    let state = past().checkpoint(Lsn(12)).unwrap();
+    assert_ne!(state.digest(), state.brief_digest());
+    let older = reheaded(&fs::read(file).unwrap(), 8, &1_u32.to_be_bytes());
+    fs::write(file, reheaded(&older, 32, state.digest().as_bytes())).unwrap();
+    assert_eq!(past().checkpoint(Lsn(12)).unwrap().digest(), state.digest());
+    fs::write(file, older).unwrap();
+    assert!(past().checkpoint(Lsn(12)).is_none(), "with the digest of version 2");
+}
+
 /// A body that is whole and of the right layout, but not the state that the head promises.
 #[test]
 fn another_state_is_not_taken_for_this_one() {
@@ -225,11 +252,8 @@ fn another_state_is_not_taken_for_this_one() {
     let (mine, theirs) = (fs::read(file).unwrap(), fs::read(foreign).unwrap());
     assert_eq!(mine.len(), theirs.len());
     // Its body with our head but for what the head says of the body's bytes.
-    let mut bytes = [&mine[..72], &theirs[72..]].concat();
-    let mut sum = [0; 8];
-    blake3::Hasher::new().update(&bytes[..104]).finalize_xof().fill(&mut sum);
-    bytes[104..112].copy_from_slice(&sum);
-    fs::write(file, &bytes).unwrap();
+    let bytes = [&mine[..72], &theirs[72..]].concat();
+    fs::write(file, reheaded(&bytes, 72, &theirs[72..104])).unwrap();
     let past = open(dir.path(), &records);
     assert!(file.exists(), "the head is right");
     assert!(past.checkpoint(Lsn(12)).is_none());

@@ -7,14 +7,10 @@ const TOKEN: &str = "correct horse battery staple";
 
 /// A request as it comes in, from this peer and with these headers.
 fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.append(warp::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-    }
     Head {
         method: Method::GET,
         target: "/".into(),
-        headers: map,
+        headers: headers.iter().copied().collect(),
         peer: format!("{peer}:9999").parse().unwrap(),
         local: "10.1.2.3:8558".parse().unwrap(),
         link: std::sync::Arc::new(Links::new(1, 1, 1).enter([127, 0, 0, 1].into()).unwrap()),

@@ -1,15 +1,8 @@
-use warp::http::{HeaderMap, HeaderValue};
-
 use super::*;
 
-fn headers(accept: Option<&str>, body: Option<&str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in [(ACCEPT, accept), (CONTENT_TYPE, body)] {
-        if let Some(value) = value {
-            headers.insert(name, HeaderValue::from_str(value).unwrap());
-        }
-    }
-    headers
+fn headers(accept: Option<&str>, body: Option<&str>) -> Headers {
+    let all = [("accept", accept), ("content-type", body)];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 const CB: &str = "application/x-ue-cb";
