@@ -71,6 +71,8 @@ struct Place {
     idle: bool,
     /// The committer waits until so many wait for the round.
     lingers: Option<usize>,
+    /// For so many it would not wait for more.
+    enough: usize,
     /// The committer writes to the disk.
     busy: bool,
     closed: bool,
@@ -89,6 +91,13 @@ impl Way {
 }
 
 impl Decided {
+    /// Whether the committer waits for a round for so many more, and for no others.
+    pub(super) fn is_wanted(&self, asked: usize) -> bool {
+        let place = self.way.place();
+        let asked = place.asked().unwrap_or(0) + asked;
+        asked > 0 && place.wanted().is_some_and(|enough| asked >= enough)
+    }
+
     /// Passes a round on, alone or as part of the one that waits. Returns when the committer has taken
     /// it or has written the one before, or a moment is over in which more could have come for it.
     pub(super) fn send(&self, round: Round) -> Result<(), Closed> {
@@ -138,6 +147,11 @@ impl Place {
         self.round.is_some() && !self.closed
     }
 
+    /// How many the committer wants to wait for a round, if it has nothing else to do.
+    fn wanted(&self) -> Option<usize> {
+        self.lingers.or_else(|| self.idle.then_some(self.enough))
+    }
+
     /// How many wait for the round that waits; none when there is no round.
     fn asked(&self) -> Option<usize> {
         self.round.as_ref().filter(|_| !self.closed).map(|round| round.replies.len())
@@ -158,6 +172,7 @@ impl Undurable {
         match place.round.take() {
             Some(round) => {
                 self.answered.set(round.replies.len());
+                place.enough = round.replies.len() / 2;
                 place.busy = true;
                 drop(place);
                 way.emptied.notify_one();

@@ -26,6 +26,10 @@ use crate::views::{Tables, Views};
 /// Fewest records between two times that the published views take over the staging views' tables.
 const SHARE_RECORDS_MIN: u64 = 4_096;
 
+/// So many records took the writer about as long to decide as it takes to begin a write: an idle committer
+/// gets them, and doesn't wait for what comes next.
+const MUCH_RECORDS: usize = 64;
+
 /// How long reports of the runner gather when nobody waits for them: one append for many of them
 /// costs little more than for one. What was handed out ahead must last longer.
 const REPORTS_GATHER: Duration = Duration::from_millis(5);
@@ -146,7 +150,9 @@ impl Writer {
                 Work::Stop => return Ok(true),
             }
             let full = round.records.len() >= COMMIT_EVENTS_MAX || round.bytes >= COMMIT_BYTES_MAX;
-            next = if full { None } else { self.more(round, begun) };
+            let much = round.records.len() >= MUCH_RECORDS;
+            let ready = full || (much && self.rounds.is_wanted(round.replies.len()));
+            next = if ready { None } else { self.more(round, begun) };
         }
         Ok(false)
     }
