@@ -172,6 +172,7 @@ impl Committer {
         let mut ended = None;
         for slice in records.chunks(PUBLISH_RECORDS_MAX) {
             let mut published = self.shared.published_mut();
+            published.approach(slice);
             for record in slice {
                 published.apply(record)?;
             }

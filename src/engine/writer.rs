@@ -1,6 +1,7 @@
 //! The writer's loop: take commands, decide, hand the round on to be made durable.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::clock::{Clock, Entropy, monotonic};
 use crate::decide::{Decision, Facts, decide, next_due};
 use crate::domain::{
     Answer, AttemptRef, Cause, Command, Event, Failure, FailureKind, Lsn, NewJob, ObjectRef,
-    Outcome, Rejection, Timestamp,
+    Outcome, Rejection, Target, Timestamp,
 };
 use crate::effects::reconcile;
 use crate::runner::{Report, Runner};
@@ -29,6 +30,9 @@ const SHARE_RECORDS_MIN: u64 = 4_096;
 /// So many records took the writer about as long to decide as it takes to begin a write: an idle committer
 /// gets them, and doesn't wait for what comes next.
 const MUCH_RECORDS: usize = 64;
+
+/// Jobs of a batch that the staging views look for ahead: they fit into the nearest cache.
+const APPROACH_LEN: usize = 64;
 
 /// How long reports of the runner gather when nobody waits for them: one append for many of them
 /// costs little more than for one. What was handed out ahead must last longer.
@@ -226,7 +230,19 @@ impl Writer {
         round: &mut Round,
     ) -> Result<Vec<Result<Accepted, Rejection>>, Failed> {
         let mut results = Vec::with_capacity(jobs.len());
-        for job in jobs {
+        round.records.reserve(jobs.len().min(BATCH_EVENTS_MAX));
+        let mut jobs = jobs.into_iter();
+        let mut near = 0;
+        while let Some(job) = jobs.next() {
+            if near == 0 {
+                near = APPROACH_LEN;
+                let soon = iter::once(&job).chain(jobs.as_slice()).take(APPROACH_LEN);
+                self.staging.approach(soon.filter_map(|job| match job.target {
+                    Target::Worker(worker) => Some((worker, job.action)),
+                    Target::Function(_) => None,
+                }));
+            }
+            near -= 1;
             if round.records.len() >= BATCH_EVENTS_MAX || round.bytes >= BATCH_BYTES_MAX {
                 self.commit(std::mem::take(round))?;
             }

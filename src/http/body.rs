@@ -217,7 +217,8 @@ impl Body {
         if first.len() == announced {
             return Ok(Buffered { bytes: first, _permits: permits });
         }
-        let mut whole = BytesMut::from(&first[..]);
+        let mut whole = BytesMut::with_capacity(held.max(first.len()));
+        whole.extend_from_slice(&first);
         drop(first);
         loop {
             if whole.len() > limit_here {
@@ -232,6 +233,7 @@ impl Body {
                 };
                 permits.push(budget.take(more, small).await?);
                 held += more;
+                whole.reserve(held.saturating_sub(whole.len()));
             }
             match self.next().await? {
                 Some(piece) => whole.extend_from_slice(&piece),

@@ -59,6 +59,14 @@ impl Views {
         self.offers.as_ref().map_or_else(|| Cow::Owned(Offers::of(self)), Cow::Borrowed)
     }
 
+    /// Somebody is about to submit all of these.
+    pub fn approach(&self, jobs: impl Iterator<Item = (WorkerId, ActionId)>) {
+        if let Some(offers) = &self.offers {
+            let pair = |(worker, action)| Some(PairKey::of(self.workers.find(worker)?, action));
+            offers.live.approach(jobs.filter_map(pair));
+        }
+    }
+
     /// The newest execution of this worker and action that a submission may join.
     pub fn live_execution(&self, worker: WorkerId, action: ActionId) -> Option<Lsn> {
         let worker = self.workers.find(worker)?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::state::PairKey;
 use super::{Published, Views, spread::Spread};
-use crate::domain::{ActionId, JobState, Lsn, WorkerId};
+use crate::domain::{ActionId, Event, JobState, Lsn, Record, WorkerId};
 
 /// The newest job of a worker and an action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +83,17 @@ impl Published {
     /// Keeps in order from now on what polls ask for: for the state that they see. Clones don't.
     pub fn keep_pairs(&mut self) {
         self.listing.pairs = Pairs(Some(pairs_of(&self.views)));
+    }
+
+    /// These records are about to be folded.
+    pub fn approach(&self, records: &[Record]) {
+        let Some(pairs) = &self.listing.pairs.0 else { return };
+        pairs.approach(records.iter().filter_map(|record| match &record.event {
+            Event::JobSubmitted { worker, action, .. } => {
+                Some(PairKey::of(self.views.workers.find(*worker)?, *action))
+            }
+            _ => None,
+        }));
     }
 
     /// Jobs by worker and action.

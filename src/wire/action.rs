@@ -204,8 +204,10 @@ impl Submission {
             Some(object) => Action::parse(object),
             None => Err(SchemaError::new("", format!("is {}, not an object", item.kind().name()))),
         };
-        let items = actions.children().enumerate();
-        Ok(Self::Batch(items.map(|(index, item)| read(item).map_err(|e| nth(e, index))).collect()))
+        let mut items = Vec::with_capacity(actions.count());
+        let all = actions.children().enumerate();
+        items.extend(all.map(|(index, item)| read(item).map_err(|error| nth(error, index))));
+        Ok(Self::Batch(items))
     }
 
     /// The same in JSON.
