@@ -36,6 +36,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was to be written met a page of the database that is damaged. Nothing of it is kept, and
+    /// the store goes on: what is written from now on meets other pages.
+    #[error("a part of the chunk store is damaged where this was to be written; send it again")]
+    Rotten {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file system failed outside of the database; the store goes on.
     #[error("cannot {operation}")]
     Io {
@@ -73,6 +80,19 @@ impl Error {
             next = error.source();
         }
         None
+    }
+
+    /// This failure of a write as [`Error::Rotten`], if the database refused it because it found what it
+    /// stored damaged. When it panicked it did not refuse: then nobody knows what it did.
+    pub(super) fn into_rotten(self) -> Result<Self, Self> {
+        match self {
+            Self::Database { operation: _, source }
+                if matches!(source.downcast_ref(), Some(sled::Error::Corruption { .. })) =>
+            {
+                Ok(Self::Rotten { source })
+            }
+            other => Err(other),
+        }
     }
 
     /// Whether the database found what it stored damaged.

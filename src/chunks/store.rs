@@ -231,6 +231,27 @@ impl Store {
         self.poisoning(self.inner.generations.with(generation, action))
     }
 
+    /// Writes pieces into a generation that can't be dropped meanwhile. When the database refuses them
+    /// for a damaged page that is in the way, nothing is unknown, and another generation takes what
+    /// comes next.
+    pub(super) fn write(
+        &self,
+        generation: u32,
+        action: impl FnOnce(&Generation) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut refused = None;
+        self.with(generation, |open| {
+            if let Err(error) = action(open) {
+                refused = Some(error.into_rotten()?);
+            }
+            Ok(())
+        })?;
+        let Some(rotten) = refused else { return Ok(()) };
+        tracing::error!(generation, error = sentence(&rotten), "a page of chunks is damaged");
+        self.poisoning(self.inner.generations.seal_damaged(generation))?;
+        Err(rotten)
+    }
+
     /// The same, but that something stored there is damaged poisons nothing: it leaves nothing unknown,
     /// and is for the caller to tell by [`Error::is_damage`].
     pub(super) fn with_damage<T>(
@@ -333,7 +354,11 @@ impl Store {
     /// Writes the facts of a group, makes them durable and publishes them.
     fn sync(&self, group: &Group) {
         for (generation, facts) in group {
-            if self.with(*generation, |open| open.commit(facts)).is_err() {
+            if let Err(error) = self.with(*generation, |open| open.commit(facts)) {
+                // Some of them may be written. After the next start others go elsewhere.
+                if error.into_rotten().is_ok() {
+                    drop(self.inner.generations.seal_damaged(*generation));
+                }
                 return;
             }
             let turn = self.inner.turns.take();

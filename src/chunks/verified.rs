@@ -146,7 +146,8 @@ impl<'a> Verified<'a> {
 /// Writes pieces from a number on.
 type Place<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Error> + 'a;
 
-/// Takes the name over and writes the pieces of verified content.
+/// Takes the name over and writes the pieces of verified content, once more when a damaged page was in
+/// the way.
 fn write_verified(
     store: &Store,
     named: Named,
@@ -154,25 +155,40 @@ fn write_verified(
     manifest: Manifest,
     content: &dyn Fn(&mut Place<'_>) -> Result<(), Error>,
 ) -> Result<Result<Placed, ChunkId>, Error> {
+    let written = match write_pieces(store, id, manifest, content) {
+        Err(Error::Rotten { .. }) => write_pieces(store, id, manifest, content),
+        written => written,
+    };
+    let Some((pin, claimed)) = written? else { return Ok(Err(id)) };
+    let entry = (pin.number(), id, Fact::Held(manifest));
+    Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin, _named: named }))
+}
+
+/// Where the pieces are; nowhere when the chunk is held meanwhile.
+fn write_pieces(
+    store: &Store,
+    id: ChunkId,
+    manifest: Manifest,
+    content: &dyn Fn(&mut Place<'_>) -> Result<(), Error>,
+) -> Result<Option<(Pin, Claimed)>, Error> {
     let pin = store.pin()?;
     let left = store.inner.claims.verified(id, pin.number());
     let claimed = Claimed { store: store.clone(), id };
     if store.contains(&id) {
-        return Ok(Err(id));
+        return Ok(None);
     }
     pin.wrote(manifest.bytes);
     content(&mut |first, group| {
-        store.with(pin.number(), |generation| {
+        store.write(pin.number(), |generation| {
             generation.write_pieces(&id, first, group, manifest.piece_bytes)
         })
     })?;
     if left > manifest.pieces {
-        store.with(pin.number(), |generation| {
+        store.write(pin.number(), |generation| {
             generation.remove_pieces(&id, manifest.pieces, left)
         })?;
     }
-    let entry = (pin.number(), id, Fact::Held(manifest));
-    Ok(Ok(Placed { entry, _claimed: claimed, _pin: pin, _named: named }))
+    Ok(Some((pin, claimed)))
 }
 
 /// Reads a spooled upload back, group by group.

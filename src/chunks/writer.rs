@@ -239,7 +239,7 @@ impl Streaming {
         // Counted before they are written, so that a failure half-way is cleared away in full.
         stream.pieces += group.pieces;
         stream.pin.wrote(group.bytes);
-        self.store.with(stream.pin.number(), |generation| {
+        self.store.write(stream.pin.number(), |generation| {
             generation.write_pieces(&self.id, first, &self.buffer, piece_bytes)
         })?;
         drop(stream);
@@ -259,7 +259,7 @@ impl Streaming {
             let from = stream.pieces.saturating_sub(PIECES);
             let range = (from, stream.pieces);
             stream.pieces = from;
-            let cleared = self.store.with(stream.pin.number(), |generation| {
+            let cleared = self.store.write(stream.pin.number(), |generation| {
                 generation.remove_pieces(&self.id, range.0, range.1)
             });
             if let Err(error) = cleared {

@@ -232,6 +232,8 @@ fn chunk_status(error: &chunks::Error) -> (StatusCode, &'static str) {
         chunks::Error::Open { .. } | chunks::Error::Io { .. } => {
             (S::INTERNAL_SERVER_ERROR, "chunk_store_failed")
         }
+        // The second time it goes elsewhere.
+        chunks::Error::Rotten { .. } => (S::SERVICE_UNAVAILABLE, "chunk_damaged"),
         // The service ends, and a restart recovers.
         chunks::Error::Database { .. } | chunks::Error::Poisoned(_) => {
             (S::SERVICE_UNAVAILABLE, "chunk_store_failed")

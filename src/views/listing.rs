@@ -281,7 +281,7 @@ impl Listing {
 fn forget<K: Ord>(index: &mut BTreeMap<K, Jobs>, key: &K, job: Lsn) {
     if let Some(jobs) = index.get_mut(key) {
         jobs.remove(job);
-        if jobs.len() == 0 {
+        if jobs.is_empty() {
             index.remove(key);
         }
     }

@@ -106,22 +106,19 @@ impl Published {
     pub fn newest(&self, worker: WorkerId, action: ActionId) -> Newest {
         let views = &self.views;
         let Some(ix) = views.workers.find(worker) else { return Newest::None };
-        let first = match &self.listing.pairs.0 {
-            Some(pairs) => pairs.get(PairKey::of(ix, action)).find(|rank| {
+        let first = if let Some(pairs) = &self.listing.pairs.0 {
+            pairs.get(PairKey::of(ix, action)).find(|rank| {
                 // The key of a pair may be another's, too.
                 let found = views.jobs.get(rank.job().0);
                 let execution = found.and_then(|found| views.executions.get(found.execution));
                 execution.is_some_and(|found| found.worker == ix && found.action == action)
-            }),
-            None => {
-                let same = views
-                    .executions
-                    .iter()
-                    .filter(|(_, found)| found.worker == ix && found.action == action);
-                let same: BTreeSet<Lsn> = same.map(|(id, _)| id).collect();
-                let jobs = views.jobs.iter().filter(|(_, job)| same.contains(&job.execution));
-                jobs.map(|(id, job)| Rank::of(id, views.state_of(job))).min()
-            }
+            })
+        } else {
+            let all = views.executions.iter();
+            let same = all.filter(|(_, found)| found.worker == ix && found.action == action);
+            let same: BTreeSet<Lsn> = same.map(|(id, _)| id).collect();
+            let jobs = views.jobs.iter().filter(|(_, job)| same.contains(&job.execution));
+            jobs.map(|(id, job)| Rank::of(id, views.state_of(job))).min()
         };
         match first.map(Rank::job) {
             Some((job, false)) => Newest::Job(job),

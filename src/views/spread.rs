@@ -175,7 +175,7 @@ mod tests {
         let spread =
             (0_u64..600).prop_map(|number| PairKey::of(0, ActionId::of(&number.to_le_bytes())));
         let alike =
-            (0_u64..40).prop_map(|number| PairKey::from_bits(number % 4 | number / 4 << 59));
+            (0_u64..40).prop_map(|number| PairKey::from_bits((number % 4) | ((number / 4) << 59)));
         prop_oneof![3 => spread, 1 => alike]
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::ChunkId;
 
 mod collecting;
+mod rot;
 mod sealing;
 
 /// The length of a piece, as the defaults have it.
