@@ -89,6 +89,10 @@ impl<K: Copy + Ord> Keys<K> {
         self.0.first().map(|(key, ())| key)
     }
 
+    pub(super) fn last(&self) -> Option<K> {
+        self.0.last().map(|(key, ())| key)
+    }
+
     /// False when it was there already.
     pub(super) fn insert(&mut self, key: K) -> bool {
         self.0.insert(key, ())
@@ -102,6 +106,11 @@ impl<K: Copy + Ord> Keys<K> {
     /// All above `key`, ascending.
     pub(super) fn after(&self, key: K) -> impl Iterator<Item = K> + '_ {
         self.0.after(key).map(|(key, ())| key)
+    }
+
+    /// All up to `key`, descending.
+    pub(super) fn down_from(&self, key: K) -> impl Iterator<Item = K> + '_ {
+        self.0.down_from(key).map(|(key, ())| key)
     }
 
     /// All, ascending.

@@ -72,7 +72,7 @@ impl Views {
         let worker = self.workers.find(worker)?;
         let key = PairKey::of(worker, action);
         let offers = self.offers();
-        self.first_of(worker, action, offers.live.get(key).rev())
+        self.first_of(worker, action, offers.live.down_from(key, Lsn(u64::MAX)))
     }
 
     /// The newest execution of this worker and action whose result a submission may have.
@@ -80,7 +80,8 @@ impl Views {
         let worker = self.workers.find(worker)?;
         let key = PairKey::of(worker, action);
         let offers = self.offers();
-        self.first_of(worker, action, offers.reusable.get(key).map(|Reverse(id)| id))
+        let reusable = offers.reusable.after(key, Reverse(Lsn(u64::MAX)));
+        self.first_of(worker, action, reusable.map(|Reverse(id)| id))
     }
 
     /// The first of `executions` that really is of this worker and action: a [`PairKey`] may be

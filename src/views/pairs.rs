@@ -38,6 +38,9 @@ impl Rank {
         })
     }
 
+    /// Before that of any job.
+    const FIRST: Self = Self(0);
+
     /// The job, and whether it was cancelled.
     const fn job(self) -> (Lsn, bool) {
         (Lsn(!self.0 & !Self::CANCELLED), self.0 & Self::CANCELLED != 0)
@@ -107,7 +110,7 @@ impl Published {
         let views = &self.views;
         let Some(ix) = views.workers.find(worker) else { return Newest::None };
         let first = if let Some(pairs) = &self.listing.pairs.0 {
-            pairs.get(PairKey::of(ix, action)).find(|rank| {
+            pairs.after(PairKey::of(ix, action), Rank::FIRST).find(|rank| {
                 // The key of a pair may be another's, too.
                 let found = views.jobs.get(rank.job().0);
                 let execution = found.and_then(|found| views.executions.get(found.execution));

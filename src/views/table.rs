@@ -310,6 +310,25 @@ impl<K: Copy + Ord, V: Clone> Table<K, V> {
         Some((*key, value))
     }
 
+    pub(super) fn last(&self) -> Option<(K, &V)> {
+        let (key, value) = self.segments.last()?.entries.last()?;
+        Some((*key, value))
+    }
+
+    /// All entries with keys up to `key`, descending.
+    pub(super) fn down_from(&self, key: K) -> impl Iterator<Item = (K, &V)> + '_ {
+        let segments = self.segments.get(..=self.segment_of(key)).unwrap_or_default();
+        let entries = segments.iter().rev().enumerate().flat_map(move |(index, segment)| {
+            let entries = &segment.entries;
+            let end = match index {
+                0 => entries.partition_point(|(other, _)| *other <= key),
+                _ => entries.len(),
+            };
+            entries.get(..end).unwrap_or_default().iter().rev()
+        });
+        entries.map(|(key, value)| (*key, value))
+    }
+
     /// All entries with keys above `key`, ascending.
     pub(super) fn after(&self, key: K) -> impl Iterator<Item = (K, &V)> + '_ {
         let from = self.segment_of(key);
@@ -387,6 +406,9 @@ mod tests {
                 let after: Vec<_> = table.after(key).map(|(key, _)| key).collect();
                 let expected: Vec<_> = model.range(key + 1..).map(|(key, _)| *key).collect();
                 prop_assert_eq!(after, expected);
+                let down: Vec<_> = table.down_from(key).map(|(key, _)| key).collect();
+                let expected: Vec<_> = model.range(..=key).rev().map(|(key, _)| *key).collect();
+                prop_assert_eq!(down, expected);
             }
             for segment in &table.segments {
                 prop_assert!((1..=SEGMENT_LEN).contains(&segment.entries.len()));
