@@ -91,7 +91,8 @@ impl Way {
 }
 
 impl Decided {
-    /// Whether the committer waits for a round for so many more, and for no others.
+    /// Whether the committer has nothing to do, and would write at once if so many more waited for the
+    /// round.
     pub(super) fn is_wanted(&self, asked: usize) -> bool {
         let place = self.way.place();
         let asked = place.asked().unwrap_or(0) + asked;
@@ -345,6 +346,21 @@ mod tests {
         assert!(!busy, "it came back before there was anything to do");
         decided.send(round(30)).unwrap();
         assert_eq!(taken(&end), 32);
+    }
+
+    #[test]
+    fn an_idle_committer_says_when_enough_wait() {
+        let (decided, end) = rounds();
+        decided.send(asked(40)).unwrap();
+        assert_eq!(taken(&end), 40);
+        assert!(!decided.is_wanted(40), "it writes");
+        let committer = thread::spawn(move || taken(&end));
+        while !decided.way.place().idle {
+            thread::yield_now();
+        }
+        assert!(decided.is_wanted(20) && !decided.is_wanted(19));
+        decided.send(asked(20)).unwrap();
+        assert_eq!(committer.join().unwrap(), 20);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MAGIC: [u8; 8] = *b"LRUNCHKP";
 /// Of the head. What the body consists of has a number of its own.
 const VERSION: u32 = 2;
 /// The version before, whose digest is of the whole state.
-const VERSION_WHOLE: u32 = 1;
+const VERSION_EVERYTHING: u32 = 1;
 /// Bytes of the head.
 pub(super) const HEAD_BYTES: usize = 112;
 const BODY_HASH_BYTES: usize = 32;
@@ -34,8 +34,8 @@ pub(super) struct Head {
     pub(super) chain: Chain,
     /// Of the state, as [`Published::brief_digest`].
     digest: ContentHash,
-    /// It is [`Published::digest`] instead.
-    is_whole: bool,
+    /// The digest is [`Published::digest`] instead.
+    of_everything: bool,
     /// Jobs and executions.
     pub(super) rows: u64,
     body_bytes: u64,
@@ -78,7 +78,7 @@ impl Head {
     fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        let version = if self.is_whole { VERSION_WHOLE } else { VERSION };
+        let version = if self.of_everything { VERSION_EVERYTHING } else { VERSION };
         bytes.extend_from_slice(&version.to_be_bytes());
         bytes.extend_from_slice(&LAYOUT.to_be_bytes());
         bytes.extend_from_slice(&self.lsn.to_key());
@@ -103,7 +103,7 @@ impl Head {
         }
         let version = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
         let layout = u32::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?);
-        if ![VERSION_WHOLE, VERSION].contains(&version) || layout != LAYOUT {
+        if ![VERSION_EVERYTHING, VERSION].contains(&version) || layout != LAYOUT {
             return Err(Unusable::OtherVersion { version, layout });
         }
         let (checked, sum) = bytes.split_at(HEAD_BYTES - CHECKSUM_BYTES);
@@ -118,7 +118,7 @@ impl Head {
             lsn,
             chain,
             digest,
-            is_whole: version == VERSION_WHOLE,
+            of_everything: version == VERSION_EVERYTHING,
             rows: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_bytes: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_hash: take(&mut rest).ok_or(Unusable::Head)?,
@@ -127,7 +127,7 @@ impl Head {
 
     /// What [`Head::digest`] has to be for this state.
     fn digest_of(&self, state: &Published) -> ContentHash {
-        if self.is_whole { state.digest() } else { state.brief_digest() }
+        if self.of_everything { state.digest() } else { state.brief_digest() }
     }
 
     /// Bytes of the whole file.
@@ -206,7 +206,7 @@ pub(super) fn write(
         lsn: state.lsn(),
         chain,
         digest: state.brief_digest(),
-        is_whole: false,
+        of_everything: false,
         rows: u64::try_from(state.rows()).unwrap_or(u64::MAX),
         body_bytes: body.bytes,
         body_hash: *body.hasher.finalize().as_bytes(),
