@@ -26,6 +26,11 @@ use crate::domain::{AttemptRef, Failure, FailureKind, Host, Outcome, RunnerName}
 const SPARE_THREADS: usize = 4;
 /// How long a stop waits for folders to be deleted; the next start deletes the rest.
 const DELETE_MAX: Duration = Duration::from_secs(2);
+/// How long an attempt whose results can't be stored waits for the service to stop, and how often it
+/// looks. The service stops within a second.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+const STOP_LOOK: Duration = Duration::from_millis(10);
+
 /// Settings of a [`LocalRunner`].
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
@@ -240,6 +245,17 @@ impl Drop for LocalRunner {
 }
 
 impl Inner {
+    /// Waits for the service to stop, which it does when the chunk store has failed. What was lost for that
+    /// costs no job a retry when it is told then; told sooner, it would be made again, and lost again,
+    /// until none is left.
+    fn await_stop(&self) {
+        let begun = monotonic();
+        let mut queue = lock(&self.queue);
+        while !queue.stopping && begun.elapsed() < STOP_WAIT {
+            queue = wait(&self.over, queue, Some(STOP_LOOK));
+        }
+    }
+
     /// What each thread does until the runner is closed.
     fn work(&self) {
         while let Some((launch, control)) = self.next() {
@@ -247,6 +263,9 @@ impl Inner {
             let made = catch_unwind(AssertUnwindSafe(|| self.attempt(&launch, &control)));
             let Made { outcome, usage, hold, folder } = made.unwrap_or_else(|_| panicked().into());
             control.process_gone();
+            if is_lost(&outcome) && self.store.check().is_err() {
+                self.await_stop();
+            }
             self.report(Report::Finished { attempt, outcome, usage });
             drop(hold);
             match folder {
@@ -328,6 +347,10 @@ impl Control {
     pub(super) fn process_gone(&self) {
         lock(&self.state).process = None;
     }
+}
+
+fn is_lost(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::RunnerLost)
 }
 
 fn panicked() -> Outcome {
