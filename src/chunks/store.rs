@@ -231,6 +231,20 @@ impl Store {
         self.poisoning(self.inner.generations.with(generation, action))
     }
 
+    /// The same, but that something stored there is damaged poisons nothing: it leaves nothing unknown,
+    /// and is for the caller to tell by [`Error::is_damage`].
+    pub(super) fn with_damage<T>(
+        &self,
+        generation: u32,
+        action: impl FnOnce(&Generation) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.check()?;
+        match self.inner.generations.with(generation, action) {
+            Err(error) if error.is_damage() => Err(error),
+            done => self.poisoning(done),
+        }
+    }
+
     /// Writes pieces into a generation that can't be dropped meanwhile. When the database refuses them
     /// for a damaged page that is in the way, nothing is unknown, and another generation takes what
     /// comes next.
@@ -250,20 +264,6 @@ impl Store {
         tracing::error!(generation, error = sentence(&rotten), "a page of chunks is damaged");
         self.poisoning(self.inner.generations.seal_damaged(generation))?;
         Err(rotten)
-    }
-
-    /// The same, but that something stored there is damaged poisons nothing: it leaves nothing unknown,
-    /// and is for the caller to tell by [`Error::is_damage`].
-    pub(super) fn with_damage<T>(
-        &self,
-        generation: u32,
-        action: impl FnOnce(&Generation) -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
-        self.check()?;
-        match self.inner.generations.with(generation, action) {
-            Err(error) if error.is_damage() => Err(error),
-            done => self.poisoning(done),
-        }
     }
 
     /// Remembers the first failure of the database: from then on nobody knows what is durable.

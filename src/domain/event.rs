@@ -227,6 +227,13 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// Whether the runner went away, or could not keep what the attempt made.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Failed(failure) if matches!(failure.kind, FailureKind::RunnerLost))
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -4,7 +4,6 @@
 //! that waits, so that as much as possible is written at once: each write waits for the disk, however
 //! much it writes.
 
-use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +24,7 @@ const PAUSE: Duration = Duration::from_micros(400);
 /// A way with both of its ends.
 pub(super) fn rounds() -> (Decided, Undurable) {
     let way = Arc::new(Way::default());
-    let undurable =
-        Undurable { way: Arc::clone(&way), answered: Cell::new(0), linger: LINGER, pause: PAUSE };
+    let undurable = Undurable { way: Arc::clone(&way), linger: LINGER, pause: PAUSE };
     (Decided { way, gather_busy: GATHER_BUSY }, undurable)
 }
 
@@ -39,8 +37,6 @@ pub(super) struct Decided {
 /// The committer's end.
 pub(super) struct Undurable {
     way: Arc<Way>,
-    /// How many waited for the round that was taken last.
-    answered: Cell<usize>,
     linger: Duration,
     pause: Duration,
 }
@@ -67,15 +63,24 @@ struct Way {
 #[derive(Default)]
 struct Place {
     round: Option<Round>,
-    /// The committer waits for a round.
-    idle: bool,
-    /// The committer waits until so many wait for the round.
-    lingers: Option<usize>,
-    /// For so many it would not wait for more.
+    committer: Committer,
+    /// For so many it waits for no more: half as many as waited for the round that was taken last.
     enough: usize,
-    /// The committer writes to the disk.
-    busy: bool,
     closed: bool,
+}
+
+/// What the committer does.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Committer {
+    /// It publishes and answers.
+    #[default]
+    Answers,
+    /// It waits for a round.
+    Idle,
+    /// It waits until enough wait for the round.
+    Lingers,
+    /// It writes to the disk.
+    Writes,
 }
 
 impl Way {
@@ -96,7 +101,9 @@ impl Decided {
     pub(super) fn is_wanted(&self, asked: usize) -> bool {
         let place = self.way.place();
         let asked = place.asked().unwrap_or(0) + asked;
-        asked > 0 && place.wanted().is_some_and(|enough| asked >= enough)
+        matches!(place.committer, Committer::Idle | Committer::Lingers)
+            && asked > 0
+            && asked >= place.enough
     }
 
     /// Passes a round on, alone or as part of the one that waits. Returns when the committer has taken
@@ -114,15 +121,16 @@ impl Decided {
                 }
                 Some(waiting) => {
                     waiting.absorb(round);
-                    if place.lingers.is_some_and(|enough| place.asked() >= Some(enough)) {
+                    if place.committer == Committer::Lingers && place.asked() >= Some(place.enough)
+                    {
                         way.filled.notify_one();
                     }
                     break;
                 }
                 None => {
                     place.round = Some(round);
-                    if place.idle {
-                        place.idle = false;
+                    if place.committer == Committer::Idle {
+                        place.committer = Committer::Answers;
                         drop(place);
                         way.filled.notify_one();
                         return Ok(());
@@ -131,14 +139,12 @@ impl Decided {
                 }
             }
         }
-        let busy = place.busy;
+        let busy = place.is_busy();
         let patience = if busy { self.gather_busy } else { GATHER };
         // The mutex is what a panic of the committer would poison, and `closed` tells that as well.
-        drop(
-            way.emptied.wait_timeout_while(place, patience, |place| {
-                place.is_waiting() && place.busy == busy
-            }),
-        );
+        drop(way.emptied.wait_timeout_while(place, patience, |place| {
+            place.is_waiting() && place.is_busy() == busy
+        }));
         Ok(())
     }
 }
@@ -148,9 +154,9 @@ impl Place {
         self.round.is_some() && !self.closed
     }
 
-    /// How many the committer wants to wait for a round, if it has nothing else to do.
-    fn wanted(&self) -> Option<usize> {
-        self.lingers.or_else(|| self.idle.then_some(self.enough))
+    /// What is decided now can't be written yet.
+    fn is_busy(&self) -> bool {
+        self.committer == Committer::Writes
     }
 
     /// How many wait for the round that waits; none when there is no round.
@@ -164,17 +170,17 @@ impl Undurable {
     pub(super) fn next(&self, patience: Duration) -> Next {
         let way = &*self.way;
         let waited = way.filled.wait_timeout_while(way.place(), patience, |place| {
-            place.idle = place.round.is_none() && !place.closed;
-            place.idle
+            let idle = place.round.is_none() && !place.closed;
+            place.committer = if idle { Committer::Idle } else { Committer::Answers };
+            idle
         });
         let (mut place, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        place.idle = false;
+        place.committer = Committer::Answers;
         place = self.gather(place);
         match place.round.take() {
             Some(round) => {
-                self.answered.set(round.replies.len());
                 place.enough = round.replies.len() / 2;
-                place.busy = true;
+                place.committer = Committer::Writes;
                 drop(place);
                 way.emptied.notify_one();
                 Next::Round(round)
@@ -188,7 +194,7 @@ impl Undurable {
     /// may begin while this one is published and answered.
     pub(super) fn written(&self) {
         let mut place = self.way.place();
-        place.busy = false;
+        place.committer = Committer::Answers;
         let waits = place.is_waiting();
         drop(place);
         if waits {
@@ -200,9 +206,9 @@ impl Undurable {
     /// last. Most of these ask again at once, and if the first of them had a write to itself, all
     /// others would wait for it.
     fn gather<'a>(&self, mut place: MutexGuard<'a, Place>) -> MutexGuard<'a, Place> {
-        let enough = self.answered.get() / 2;
+        let enough = place.enough;
         let begun = monotonic();
-        place.lingers = Some(enough);
+        place.committer = Committer::Lingers;
         while let Some(asked) = place.asked().filter(|asked| *asked < enough) {
             let left = self.linger.saturating_sub(begun.elapsed()).min(self.pause);
             let grown = self.way.filled.wait_timeout_while(place, left, |place| {
@@ -213,7 +219,7 @@ impl Undurable {
                 break;
             }
         }
-        place.lingers = None;
+        place.committer = Committer::Answers;
         place
     }
 }
@@ -334,7 +340,7 @@ mod tests {
         assert_eq!(taken(&end), 1);
         let sender = thread::spawn(move || {
             decided.send(round(2)).unwrap();
-            let busy = decided.way.place().busy;
+            let busy = decided.way.place().is_busy();
             (decided, busy)
         });
         // It has passed it on, and waits.
@@ -355,7 +361,7 @@ mod tests {
         assert_eq!(taken(&end), 40);
         assert!(!decided.is_wanted(40), "it writes");
         let committer = thread::spawn(move || taken(&end));
-        while !decided.way.place().idle {
+        while decided.way.place().committer != Committer::Idle {
             thread::yield_now();
         }
         assert!(decided.is_wanted(20) && !decided.is_wanted(19));

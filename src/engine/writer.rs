@@ -1,7 +1,6 @@
 //! The writer's loop: take commands, decide, hand the round on to be made durable.
 
 use std::collections::BTreeSet;
-use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -232,21 +231,18 @@ impl Writer {
         let mut results = Vec::with_capacity(jobs.len());
         round.records.reserve(jobs.len().min(BATCH_EVENTS_MAX));
         let mut jobs = jobs.into_iter();
-        let mut near = 0;
-        while let Some(job) = jobs.next() {
-            if near == 0 {
-                near = APPROACH_LEN;
-                let soon = iter::once(&job).chain(jobs.as_slice()).take(APPROACH_LEN);
-                self.staging.approach(soon.filter_map(|job| match job.target {
-                    Target::Worker(worker) => Some((worker, job.action)),
-                    Target::Function(_) => None,
-                }));
+        while !jobs.as_slice().is_empty() {
+            let soon = jobs.as_slice().iter().take(APPROACH_LEN);
+            self.staging.approach(soon.filter_map(|job| match job.target {
+                Target::Worker(worker) => Some((worker, job.action)),
+                Target::Function(_) => None,
+            }));
+            for job in jobs.by_ref().take(APPROACH_LEN) {
+                if round.records.len() >= BATCH_EVENTS_MAX || round.bytes >= BATCH_BYTES_MAX {
+                    self.commit(std::mem::take(round))?;
+                }
+                results.push(self.stage(&Command::SubmitJob(job), cause, round)?);
             }
-            near -= 1;
-            if round.records.len() >= BATCH_EVENTS_MAX || round.bytes >= BATCH_BYTES_MAX {
-                self.commit(std::mem::take(round))?;
-            }
-            results.push(self.stage(&Command::SubmitJob(job), cause, round)?);
         }
         Ok(results)
     }
@@ -261,7 +257,7 @@ impl Writer {
             Report::Started { attempt, sandbox } => Command::StartAttempt { attempt, sandbox },
             Report::Finished { attempt, outcome, usage } => {
                 self.occupied.remove(&attempt);
-                if self.is_stopping() && is_runner_lost(&outcome) {
+                if self.is_stopping() && outcome.is_lost() {
                     // We took the runner away ourselves, which no job pays for with a retry.
                     Command::LoseAttempt { attempt }
                 } else {
@@ -351,10 +347,6 @@ impl Writer {
         self.shared_at = self.staging.lsn();
         Some(self.staging.tables())
     }
-}
-
-fn is_runner_lost(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::RunnerLost)
 }
 
 /// Bytes of the object a record carries, a measure of its size.

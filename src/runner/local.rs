@@ -263,7 +263,7 @@ impl Inner {
             let made = catch_unwind(AssertUnwindSafe(|| self.attempt(&launch, &control)));
             let Made { outcome, usage, hold, folder } = made.unwrap_or_else(|_| panicked().into());
             control.process_gone();
-            if is_lost(&outcome) && self.store.check().is_err() {
+            if outcome.is_lost() && self.store.check().is_err() {
                 self.await_stop();
             }
             self.report(Report::Finished { attempt, outcome, usage });
@@ -347,10 +347,6 @@ impl Control {
     pub(super) fn process_gone(&self) {
         lock(&self.state).process = None;
     }
-}
-
-fn is_lost(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::RunnerLost)
 }
 
 fn panicked() -> Outcome {

@@ -1,8 +1,8 @@
 //! The jobs of one worker and action: what the engine's poll asks for.
 //!
-//! It asks for those of the present state, at every poll; hardly anybody asks what they were. So they are kept
-//! in order by the present state alone: a clone, which is a state of the past soon, is
-//! without and looks through all jobs.
+//! It asks for those of the present state, at every poll; hardly anybody asks what they were. So they
+//! are kept in order by the present state alone: a clone, which is a state of the past soon, is without
+//! and looks through all jobs.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

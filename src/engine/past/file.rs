@@ -32,10 +32,10 @@ pub(super) struct Head {
     pub(super) lsn: Lsn,
     /// That record's chain hash, which ties it to this very log.
     pub(super) chain: Chain,
-    /// Of the state, as [`Published::brief_digest`].
+    version: u32,
+    /// Of the state, as [`Published::brief_digest`]; in [`VERSION_EVERYTHING`] as
+    /// [`Published::digest`].
     digest: ContentHash,
-    /// The digest is [`Published::digest`] instead.
-    of_everything: bool,
     /// Jobs and executions.
     pub(super) rows: u64,
     body_bytes: u64,
@@ -78,8 +78,7 @@ impl Head {
     fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        let version = if self.of_everything { VERSION_EVERYTHING } else { VERSION };
-        bytes.extend_from_slice(&version.to_be_bytes());
+        bytes.extend_from_slice(&self.version.to_be_bytes());
         bytes.extend_from_slice(&LAYOUT.to_be_bytes());
         bytes.extend_from_slice(&self.lsn.to_key());
         bytes.extend_from_slice(&self.chain.0);
@@ -118,7 +117,7 @@ impl Head {
             lsn,
             chain,
             digest,
-            of_everything: version == VERSION_EVERYTHING,
+            version,
             rows: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_bytes: u64::from_be_bytes(take(&mut rest).ok_or(Unusable::Head)?),
             body_hash: take(&mut rest).ok_or(Unusable::Head)?,
@@ -127,7 +126,10 @@ impl Head {
 
     /// What [`Head::digest`] has to be for this state.
     fn digest_of(&self, state: &Published) -> ContentHash {
-        if self.of_everything { state.digest() } else { state.brief_digest() }
+        match self.version {
+            VERSION_EVERYTHING => state.digest(),
+            _ => state.brief_digest(),
+        }
     }
 
     /// Bytes of the whole file.
@@ -206,7 +208,7 @@ pub(super) fn write(
         lsn: state.lsn(),
         chain,
         digest: state.brief_digest(),
-        of_everything: false,
+        version: VERSION,
         rows: u64::try_from(state.rows()).unwrap_or(u64::MAX),
         body_bytes: body.bytes,
         body_hash: *body.hasher.finalize().as_bytes(),
