@@ -128,6 +128,10 @@ fn a_log_of_frames_is_still_read_and_goes_on() {
 /// Of schema 5 on, a fixture is the trees themselves, each as its entries.
 const COMPACTION: &[u8] = include_bytes!("../migrations/0005_compaction/fixture.msgpack");
 const PACKED: &[u8] = include_bytes!("../migrations/0006_packed_frames/fixture.msgpack");
+const JOURNALED: &[u8] = include_bytes!("../migrations/0007_journal/fixture.msgpack");
+
+/// The beginning of a journal with records that no database had.
+const JOURNAL: &[u8] = include_bytes!("../migrations/0007_journal/journal");
 
 type Trees = BTreeMap<String, Vec<(ByteBuf, ByteBuf)>>;
 
@@ -173,7 +177,7 @@ fn bytes(bytes: &[u8]) -> ByteBuf {
 fn a_compacted_log_is_written_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     compact(dir.path());
-    let fixture: Trees = rmp_serde::from_slice(PACKED).unwrap();
+    let fixture: Trees = rmp_serde::from_slice(JOURNALED).unwrap();
     let today = trees(dir.path());
     for (name, entries) in &fixture {
         assert_eq!(&today[name], entries, "tree {name}");
@@ -182,7 +186,7 @@ fn a_compacted_log_is_written_as_it_was() {
 
 #[test]
 fn a_compacted_log_is_still_read_and_goes_on() {
-    for fixture in [COMPACTION, PACKED] {
+    for fixture in [COMPACTION, PACKED, JOURNALED] {
         check_compacted(&rmp_serde::from_slice(fixture).unwrap());
     }
 }
@@ -222,6 +226,29 @@ fn check_compacted(fixture: &Trees) {
     let next = Record { lsn: log.last().next(), ..found[0].clone() };
     log.append(std::slice::from_ref(&next)).unwrap();
     assert_eq!(reader.get(next.lsn).unwrap(), Some(next));
+}
+
+#[test]
+fn a_journal_is_still_read_and_its_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("journal"), JOURNAL).unwrap();
+    let open = |found: &mut Vec<Record>| {
+        let data = Arc::new(DataDir::lock(dir.path()).unwrap());
+        SledLog::open(&data, OpenOptions::default(), |record| {
+            found.push(record);
+            Ok::<_, String>(())
+        })
+    };
+    let mut found = Vec::new();
+    let mut log = open(&mut found).unwrap();
+    assert_eq!(found, samples::records()[..found.len()]);
+    assert!(found.len() > 40);
+    let next = Record { lsn: log.last().next(), ..found[0].clone() };
+    log.append(std::slice::from_ref(&next)).unwrap();
+    drop(log);
+    found.clear();
+    drop(open(&mut found).unwrap());
+    assert_eq!(found.last(), Some(&next));
 }
 
 #[test]

@@ -101,6 +101,11 @@ impl DataDir {
         self.root.join("hwm")
     }
 
+    /// Where appended records are durable first.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
     /// Room on its disk. New work is refused when [`Space::has_room`] says so.
     pub fn space(&self) -> Result<Space, Error> {
         Space::of(&self.root)

@@ -10,6 +10,8 @@ mod compaction;
 mod frames;
 #[path = "../../migrations/0001_initial/up.rs"]
 mod initial;
+#[path = "../../migrations/0007_journal/up.rs"]
+mod journal;
 #[path = "../../migrations/0006_packed_frames/up.rs"]
 mod packed_frames;
 #[path = "../../migrations/0002_queues/up.rs"]
@@ -18,7 +20,7 @@ mod queues;
 mod recordings;
 
 /// The schema this program writes: the number of the last step.
-pub(super) const SCHEMA: u32 = 6;
+pub(super) const SCHEMA: u32 = 7;
 
 /// Tree of records.
 pub(super) const EVENTS: &str = "events";
@@ -43,6 +45,7 @@ const STEPS: [(u32, Step); SCHEMA as usize] = [
     (4, frames::up),
     (5, compaction::up),
     (6, packed_frames::up),
+    (7, journal::up),
 ];
 
 /// The schema of `db`, `None` when it is new.

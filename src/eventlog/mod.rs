@@ -9,6 +9,7 @@ mod format;
 mod frame;
 pub mod head;
 mod hwm;
+mod journal;
 pub mod memory;
 mod migrate;
 mod packed;

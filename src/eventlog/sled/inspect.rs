@@ -37,7 +37,7 @@ impl SledLog {
     /// Opens the database of a log and looks at nothing in it. The database itself may be changed by
     /// that as by any opening, its records are not.
     pub fn inspect(dir: &Arc<DataDir>) -> Result<Inspected, Error> {
-        let database = open::database(dir)?;
+        let (database, _) = open::database(dir)?;
         let mark = HighWater::open(&dir.hwm()).map(|found| found.map(|(_, mark)| mark));
         let reader = Lenient(Arc::new(Generation::new(dir, database)));
         let last = reader.last();

@@ -5,6 +5,7 @@ mod guard;
 mod inspect;
 mod open;
 mod reader;
+mod resume;
 mod rewrite;
 mod verify;
 
@@ -18,6 +19,7 @@ use super::codec::{Chain, Encoder};
 use super::fold::{Each, Fold};
 use super::frame::{Entry, FrameError, Packer, Records};
 use super::hwm::{HighWater, Mark};
+use super::journal::Journal;
 use super::{DataDir, Error, EventLog, LogReader};
 use crate::domain::{Lsn, Record};
 use crate::durable::Barrier;
@@ -32,6 +34,7 @@ pub struct SledLog {
     dir: Arc<DataDir>,
     reader: Arc<SledReader>,
     barrier: Barrier,
+    journal: Journal,
     mark: HighWater,
     encoder: Encoder,
     packer: Packer,
@@ -43,27 +46,6 @@ pub struct SledLog {
 
 /// How many calls of `sync_mark`, which come every second, are between two looks for free space.
 const BALLAST_EVERY: u32 = 60;
-
-/// What an append writes. A lone entry needs no batch, whose own frame is a second write to the disk.
-enum Write {
-    Lone(Lsn, Vec<u8>),
-    Batch(::sled::Batch),
-}
-
-impl Write {
-    fn of(mut entries: Vec<Entry>) -> Self {
-        if let [_] = entries.as_slice()
-            && let Some((first, entry)) = entries.pop()
-        {
-            return Self::Lone(first, entry);
-        }
-        let mut batch = ::sled::Batch::default();
-        for (first, entry) in entries {
-            batch.insert(&first.to_key(), entry);
-        }
-        Self::Batch(batch)
-    }
-}
 
 impl SledLog {
     /// Opens the log in `dir`, creating it when there is none, and checks every record: positions,
@@ -87,7 +69,7 @@ impl SledLog {
         options: OpenOptions,
         fold: &mut impl Fold,
     ) -> Result<Self, Error> {
-        let database = open::database(dir)?;
+        let (database, journal) = open::database(dir)?;
         let path = dir.log();
         // Also makes durable what a killed process wrote and we are about to show.
         let barrier =
@@ -106,6 +88,7 @@ impl SledLog {
             dir: Arc::clone(dir),
             reader: Arc::new(SledReader::new(generation)),
             barrier,
+            journal,
             mark,
             encoder: Encoder::default(),
             packer: Packer::default(),
@@ -127,7 +110,7 @@ impl SledLog {
     }
 
     /// Encodes all of `records` before anything is written.
-    fn encode(&mut self, records: &[Record]) -> Result<(Write, Mark), Error> {
+    fn encode(&mut self, records: &[Record]) -> Result<(Vec<Entry>, Mark), Error> {
         let mut entries = Vec::new();
         let mut last = self.last;
         // An append that was refused half-way may have left some.
@@ -142,7 +125,7 @@ impl SledLog {
             last = Mark { lsn: record.lsn, chain };
         }
         entries.extend(self.packer.take());
-        Ok((Write::of(entries), last))
+        Ok((entries, last))
     }
 
     /// Appends records as they were stored when they were written, to a log that was restored so far.
@@ -171,31 +154,41 @@ impl SledLog {
             last = Mark { lsn, chain: Chain::of(lsn, value) };
         }
         entries.extend(self.packer.take());
-        self.write(Write::of(entries), last)
+        self.write(entries, last)
     }
 
-    fn write(&mut self, write: Write, last: Mark) -> Result<(), Error> {
+    fn write(&mut self, entries: Vec<Entry>, last: Mark) -> Result<(), Error> {
         // Set before writing, so that a panic of sled poisons too.
         self.poisoned = true;
-        self.commit(write, last)
+        self.commit(entries, last)
             .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
         self.last = last;
         self.poisoned = false;
         Ok(())
     }
 
-    fn commit(&mut self, write: Write, last: Mark) -> Result<(), super::error::Source> {
-        let generation = self.reader.current();
-        let events = generation.events();
-        match write {
-            Write::Lone(first, entry) => drop(events.insert(first.to_key(), entry)?),
-            // One tree, so all or nothing.
-            Write::Batch(batch) => events.apply_batch(batch)?,
+    /// Makes entries durable in the journal, then has the database take them.
+    fn commit(&mut self, entries: Vec<Entry>, last: Mark) -> Result<(), super::error::Source> {
+        let mut journaled = self.journal.append(&entries)?;
+        if !journaled {
+            self.settle()?;
+            journaled = self.journal.append(&entries)?;
         }
-        events.flush()?;
+        insert(self.reader.current().events(), entries)?;
+        if !journaled {
+            // It is larger than the journal.
+            self.settle()?;
+        }
+        self.mark.write(last)?;
+        Ok(())
+    }
+
+    /// Makes durable what the database has taken, after which the journal may begin anew.
+    fn settle(&mut self) -> Result<(), super::error::Source> {
+        self.reader.current().events().flush()?;
         // sled's flush alone may leave data in the drive's cache and the file's size in memory.
         self.barrier.wait()?;
-        self.mark.write(last)?;
+        self.journal.restart();
         Ok(())
     }
 }
@@ -208,8 +201,8 @@ impl EventLog for SledLog {
         if records.is_empty() {
             return Ok(());
         }
-        let (write, last) = self.encode(records)?;
-        self.write(write, last)
+        let (entries, last) = self.encode(records)?;
+        self.write(entries, last)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
@@ -233,10 +226,29 @@ impl EventLog for SledLog {
             self.ballast_in = BALLAST_EVERY;
             self.dir.keep_ballast();
         }
-        self.mark.sync().map_err(|error| {
-            self.poisoned = true;
-            Error::storage("sync the high-water file", &self.dir.hwm(), error)
-        })
+        // Till both have worked.
+        self.poisoned = true;
+        self.settle().map_err(|error| Error::storage("write", &self.dir.log(), error))?;
+        self.mark
+            .sync()
+            .map_err(|error| Error::storage("sync the high-water file", &self.dir.hwm(), error))?;
+        self.poisoned = false;
+        Ok(())
+    }
+}
+
+/// Gives the database entries, all of them or none. They are durable when it is flushed.
+fn insert(events: &::sled::Tree, entries: Vec<Entry>) -> ::sled::Result<()> {
+    match <[Entry; 1]>::try_from(entries) {
+        // A batch has a frame of its own.
+        Ok([(first, entry)]) => events.insert(first.to_key(), entry).map(drop),
+        Err(entries) => {
+            let mut batch = ::sled::Batch::default();
+            for (first, entry) in entries {
+                batch.insert(&first.to_key(), entry);
+            }
+            events.apply_batch(batch)
+        }
     }
 }
 

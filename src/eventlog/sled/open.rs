@@ -5,10 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::guard::{self, Guarded, Panicked};
+use super::resume::resume;
 use crate::durable::{self, Barrier};
 use crate::eventlog::compact::{Base, Names};
 use crate::eventlog::error::Source;
 use crate::eventlog::hwm::{HighWater, Mark};
+use crate::eventlog::journal::Journal;
 use crate::eventlog::migrate;
 use crate::eventlog::{Damage, DataDir, Error};
 
@@ -31,8 +33,9 @@ pub(super) struct Database {
     pub(super) db: ::sled::Db,
 }
 
-/// Opens the database of `dir`, creating it when there is none.
-pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
+/// Opens the database of `dir`, creating it when there is none, with all that was appended to it, and the
+/// journal.
+pub(super) fn database(dir: &DataDir) -> Result<(Guarded<Database>, Journal), Error> {
     let path = dir.log();
     let names = Names::of(dir.root());
     names.settle().map_err(|error| Error::storage("find", &path, error))?;
@@ -43,8 +46,13 @@ pub(super) fn database(dir: &DataDir) -> Result<Guarded<Database>, Error> {
     tidy(&path).map_err(|error| Error::storage("tidy up", &path, error))?;
     let (mut ballast_kept, mut snapshots_kept) = (true, true);
     loop {
-        match open(&path) {
-            Ok(database) => return Ok(database),
+        let opened = open(&path).and_then(|database| {
+            let journal = Journal::open(&dir.journal()).map_err(Failure::of_journal)?;
+            resume(&path, &database, &journal)?;
+            Ok((database, journal))
+        });
+        match opened {
+            Ok(opened) => return Ok(opened),
             Err(Failure::Full(_)) if ballast_kept && dir.drop_ballast() => {
                 tracing::warn!(path = %path.display(), "disk full, opening on the space set aside");
                 ballast_kept = false;
@@ -117,18 +125,29 @@ fn set_snapshots_aside(path: &Path) -> bool {
 }
 
 /// Why one try at opening failed.
-enum Failure {
+pub(super) enum Failure {
     Full(Source),
     Io(Source),
+    Journal(Source),
     Unreadable(Source),
     Damaged(Damage),
     TooNew(u32),
 }
 
+/// Whether it failed for want of disk space.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Failure {
+    fn of_journal(error: io::Error) -> Self {
+        if is_full(&error) { Self::Full(error.into()) } else { Self::Journal(error.into()) }
+    }
+
     fn into_error(self, path: &Path) -> Error {
         match self {
             Self::Full(source) | Self::Io(source) => Error::storage("open", path, source),
+            Self::Journal(source) => Error::storage("open", &path.with_file_name("journal"), source),
             Self::Unreadable(source) => Error::damaged(path, Damage::Database { source }),
             Self::Damaged(damage) => Error::damaged(path, damage),
             Self::TooNew(found) => {
@@ -140,9 +159,8 @@ impl Failure {
 
 impl From<::sled::Error> for Failure {
     fn from(error: ::sled::Error) -> Self {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         match &error {
-            ::sled::Error::Io(io) if full.contains(&io.kind()) => Self::Full(error.into()),
+            ::sled::Error::Io(io) if is_full(io) => Self::Full(error.into()),
             ::sled::Error::Io(_) => Self::Io(error.into()),
             _ => Self::Unreadable(error.into()),
         }

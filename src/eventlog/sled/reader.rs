@@ -124,9 +124,11 @@ impl Generation {
         })
     }
 
-    /// The records that are kept from before the base state.
+    /// The records that are kept from before the base state. Where that is lost, what is left of them is
+    /// nothing to rely on.
     fn kept_values(self: Arc<Self>) -> impl Iterator<Item = Value> + Send {
-        self.database.kept.iter().flat_map(move |pack| {
+        let packs = self.database.head.map(|_| self.database.kept.iter());
+        packs.into_iter().flatten().flat_map(move |pack| {
             let records = pack
                 .map_err(|error| self.failed(error))
                 .and_then(|(key, pack)| self.unpacked(&key, &pack));

@@ -289,6 +289,20 @@ fn the_end_of_a_compacted_log_may_be_given_up() {
 }
 
 #[test]
+fn what_was_kept_is_nothing_without_the_state() {
+    let dir = filled(100);
+    compacted(dir.path(), 80);
+    fs::remove_file(dir.path().join("journal")).unwrap();
+    tamper(&dir, |db, events| {
+        db.open_tree("meta").unwrap().remove("base").unwrap();
+        events.clear().unwrap();
+    });
+    let (log, found) = open_with(dir.path(), accepting()).unwrap();
+    assert!(found.is_empty());
+    holds(&*log.reader(), 1, 0);
+}
+
+#[test]
 fn space_is_given_back() {
     let dir = filled_with_much();
     let before = used(dir.path());

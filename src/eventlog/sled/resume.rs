@@ -1,0 +1,53 @@
+//! Takes from the journal what a crash kept the database from writing down.
+
+use std::path::Path;
+
+use super::guard;
+use super::open::{Database, Failure};
+use super::{insert, records};
+use crate::domain::Lsn;
+use crate::eventlog::frame::{Entry, Records};
+use crate::eventlog::journal::Journal;
+
+/// Brings the database up to what is durable in the journal. That it holds together is for whoever opens
+/// it to check; where its end can't be read, nothing is added.
+pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Result<(), Failure> {
+    guard::catching(|| {
+        let Some(mut last) = last(path, database)? else { return Ok(()) };
+        let before = last;
+        for group in journal.groups() {
+            let Some((first, _)) = group.first() else { continue };
+            if *first <= last {
+                continue;
+            }
+            if *first != last.next() {
+                // Of a log that has lost its end, or of another.
+                tracing::warn!(last = last.0, next = first.0, "the journal begins too late");
+                break;
+            }
+            last = end(&group).unwrap_or(last);
+            insert(&database.events, group)?;
+        }
+        if last > before {
+            database.events.flush()?;
+            tracing::info!(from = before.next().0, to = last.0, "took records from the journal");
+        }
+        Ok(())
+    })?
+}
+
+/// The last record of the database; none when that can't be read.
+fn last(path: &Path, database: &Database) -> Result<Option<Lsn>, Failure> {
+    let Some((key, entry)) = database.events.last()? else {
+        return Ok(Some(database.head.as_ref().map_or(Lsn::ZERO, |base| base.lsn)));
+    };
+    let Ok(records) = records(path, &key, &entry) else { return Ok(None) };
+    Ok(records.last().and_then(|record| record.ok().map(|(lsn, _)| lsn)))
+}
+
+/// The last record of a group.
+fn end(group: &[Entry]) -> Option<Lsn> {
+    let (first, entry) = group.last()?;
+    let record = Records::of(*first, entry.clone().into()).last()?;
+    record.ok().map(|(lsn, _)| lsn)
+}
