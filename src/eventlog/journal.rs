@@ -92,8 +92,7 @@ impl Journal {
     ///
     /// After an error nobody knows what is durable: never call it again, stop.
     pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<bool> {
-        let length: usize =
-            entries.iter().map(|(_, bytes)| ENTRY_HEAD_BYTES + bytes.len()).sum();
+        let length: usize = entries.iter().map(|(_, bytes)| ENTRY_HEAD_BYTES + bytes.len()).sum();
         let end = self.at + HEAD_BYTES + length + CHECKSUM_BYTES;
         let Some(length) = u32::try_from(length).ok().filter(|_| end <= FILE_BYTES) else {
             return Ok(false);

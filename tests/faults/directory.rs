@@ -151,7 +151,19 @@ fn a_directory_of_somebody_else_is_refused_and_stays_as_it_is() {
     }
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     for part in ["chunks", "log"] {
-        for mine in ["", "LOCK", "hwm", "run", "trash", "workers", "chunks", "log", "checkpoints"] {
+        let all = [
+            "",
+            "LOCK",
+            "hwm",
+            "journal",
+            "run",
+            "trash",
+            "workers",
+            "chunks",
+            "log",
+            "checkpoints",
+        ];
+        for mine in all {
             let path = data.join(mine);
             if path.exists() {
                 let owner = if mine == part { 0 } else { USER };

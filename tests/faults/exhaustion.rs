@@ -199,18 +199,23 @@ fn without_processes_attempts_fail_and_the_service_goes_on() {
     assert!(service.wait().status.success());
 }
 
-/// A control group with little memory; removed when dropped.
+/// A control group with little memory and no swap; removed when dropped.
 struct Group(PathBuf);
 
 impl Group {
     /// None where this machine has none to give.
     fn new() -> Option<Self> {
         let name = format!("ledgerun-test-{}", std::process::id());
-        let limits = [("memory", "memory.limit_in_bytes"), ("", "memory.max")];
-        for (root, limit) in limits {
+        let limits = [
+            ("memory", "memory.limit_in_bytes", "memory.swappiness"),
+            ("", "memory.max", "memory.swap.max"),
+        ];
+        for (root, limit, swap) in limits {
             let group = Self(Path::new("/sys/fs/cgroup").join(root).join(&name));
             let made = fs::create_dir(&group.0);
             if made.and_then(|()| fs::write(group.0.join(limit), "24M")).is_ok() {
+                // What can be swapped is never wanting. A kernel without swap may lack the file.
+                let _ = fs::write(group.0.join(swap), "0");
                 return Some(group);
             }
         }

@@ -19,6 +19,7 @@ use crate::workers::{Temper, Worker, action};
 
 /// Of a data directory, what is written in the course of work.
 const LOG: &[&str] = &["log/db", "log.new/db"];
+const JOURNAL: &[&str] = &["journal"];
 const MARK: &[&str] = &["hwm"];
 const CHUNKS: &[&str] = &["chunks/g000001/db", "chunks/g000001.new/db"];
 /// The directory is synced when a checkpoint has got its name.
@@ -172,7 +173,7 @@ fn a_kill_at_any_write_loses_nothing() {
     }
     let kill = |n| format!("signal=KILL:when={n}");
     let mut swept = Swept::default();
-    for files in [LOG, CHUNKS] {
+    for files in [LOG, JOURNAL, CHUNKS] {
         sweep(&mut swept, &[files], WRITES, &crate::moments(&[1, 2]), kill, was_killed);
     }
     sweep(&mut swept, &[MARK], WRITES, &crate::moments(&[3]), kill, was_killed);
@@ -189,7 +190,7 @@ fn a_disk_that_is_full_at_any_write_loses_nothing() {
         return;
     }
     let full = |n| format!("error=ENOSPC:when={n}+");
-    let files = &[LOG, MARK, CHUNKS];
+    let files = &[LOG, JOURNAL, MARK, CHUNKS];
     let mut swept = Swept::default();
     sweep(&mut swept, files, WRITES, &crate::moments(&[1, 2, 6]), full, failed_storage);
     println!("full at {} writes; {swept:?}, 0 lost", swept.hits);
@@ -205,7 +206,8 @@ fn a_write_that_fails_once_ends_the_service() {
     }
     let once = |n| format!("error=EIO:when={n}");
     let mut swept = Swept::default();
-    for (files, moments) in [(LOG, &[1, 3][..]), (MARK, &[4]), (CHUNKS, &[2])] {
+    let all = [(LOG, &[1, 3][..]), (JOURNAL, &[2]), (MARK, &[4]), (CHUNKS, &[2])];
+    for (files, moments) in all {
         let moments = crate::moments(moments);
         sweep(&mut swept, &[files], WRITES, &moments, once, failed_storage);
     }
@@ -221,7 +223,8 @@ fn a_sync_that_fails_once_ends_the_service() {
     }
     let once = |n| format!("error=EIO:when={n}");
     let mut swept = Swept::default();
-    for (files, moments) in [(LOG, &[1, 3][..]), (MARK, &[1]), (CHUNKS, &[1])] {
+    let all = [(LOG, &[1, 3][..]), (JOURNAL, &[2]), (MARK, &[1]), (CHUNKS, &[1])];
+    for (files, moments) in all {
         let moments = crate::moments(moments);
         sweep(&mut swept, &[files], SYNCS, &moments, once, failed_storage);
     }
@@ -245,7 +248,7 @@ fn waiters_of_a_failed_write_learn_that_the_outcome_is_unknown() {
     };
     // The failing call takes its time, so that others come to wait behind it.
     let does = "error=EIO:delay_enter=300000:when=2+".to_owned();
-    let mut command = Fault::new(&[LOG], WRITES, does).service(data);
+    let mut command = Fault::new(&[JOURNAL], WRITES, does).service(data);
     command.args(["--slots", "0", "--min-free-space", "0"]);
     let service = Starting::of(command).ready().unwrap();
     let url = service.url().to_owned();

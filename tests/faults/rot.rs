@@ -72,6 +72,8 @@ impl Whole {
         let past = paths.map(|path| (path.clone(), http.get(&path).unwrap().body)).collect();
         service.terminate();
         assert!(service.wait().status.success());
+        // It would make up for what is lost at the end of the log.
+        fs::remove_file(data.join("journal")).unwrap();
         Self { folder, log, chunks, past }
     }
 
@@ -293,6 +295,50 @@ fn a_lost_or_torn_end_of_the_log_is_refused_and_can_be_accepted() {
         },
     );
     println!("{refused} of {} lost ends of the log were refused, {accepted} accepted", damages());
+    assert!(refused > 0);
+}
+
+/// The journal of a service that was killed, which has what the database hadn't written down.
+#[test]
+fn a_damaged_journal_loses_nothing_unseen() {
+    let seed = seed();
+    crate::say(&format!("seed {seed}"));
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut refused, mut whole) = (0, 0);
+    for harm in [flip as Harm, tear] {
+        for _ in 0..damages() / 4 + 1 {
+            let folder = tempfile::tempdir().unwrap();
+            let data = folder.path();
+            let service = Service::start(data, &OPTIONS);
+            let http = Http::new(service.url());
+            let worker = Worker::register(&http, data, Temper::Quick, b"x").unwrap();
+            let jobs = format!("/compute/jobs/{}", worker.id);
+            for number in 0..40 {
+                http.post(&jobs, &action(number)).unwrap().expect(200);
+            }
+            let log = http.get(LOG).unwrap().body;
+            service.kill();
+            let (path, used) = files(data, "journal", |_| true).remove(0);
+            crate::say(&harm(&path, &mut random, used));
+            let mut command = command(data);
+            command.args(OPTIONS);
+            match Starting::of(command).ready() {
+                Ok(service) => {
+                    assert!(Http::new(service.url()).get(LOG).unwrap().body == log);
+                    whole += 1;
+                }
+                Err(ended) => {
+                    refused_as_damaged(&ended, data, "log");
+                    assert!(ended.stderr.contains("41 records were"), "{}", ended.stderr);
+                    let service = Service::start(data, &["--slots", "0", "--accept-lost-history"]);
+                    let left = Http::new(service.url()).get(LOG).unwrap().body;
+                    assert!(log.starts_with(&left) && service.last_lsn() < 41);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("with a damaged journal {whole} were whole, {refused} refused");
     assert!(refused > 0);
 }
 

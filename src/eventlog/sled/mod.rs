@@ -20,7 +20,7 @@ use super::fold::{Each, Fold};
 use super::frame::{Entry, FrameError, Packer, Records};
 use super::hwm::{HighWater, Mark};
 use super::journal::Journal;
-use super::{DataDir, Error, EventLog, LogReader};
+use super::{DataDir, Error, EventLog, LogReader, Source};
 use crate::domain::{Lsn, Record};
 use crate::durable::Barrier;
 
@@ -160,34 +160,44 @@ impl SledLog {
     fn write(&mut self, entries: Vec<Entry>, last: Mark) -> Result<(), Error> {
         // Set before writing, so that a panic of sled poisons too.
         self.poisoned = true;
-        self.commit(entries, last)
-            .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
+        self.commit(entries, last)?;
         self.last = last;
         self.poisoned = false;
         Ok(())
     }
 
     /// Makes entries durable in the journal, then has the database take them.
-    fn commit(&mut self, entries: Vec<Entry>, last: Mark) -> Result<(), super::error::Source> {
-        let mut journaled = self.journal.append(&entries)?;
+    fn commit(&mut self, entries: Vec<Entry>, last: Mark) -> Result<(), Error> {
+        let mut journaled = self.journal(&entries)?;
         if !journaled {
             self.settle()?;
-            journaled = self.journal.append(&entries)?;
+            journaled = self.journal(&entries)?;
         }
-        insert(self.reader.current().events(), entries)?;
+        insert(self.reader.current().events(), entries)
+            .map_err(|error| Error::storage("append to", &self.dir.log(), error))?;
         if !journaled {
             // It is larger than the journal.
             self.settle()?;
         }
-        self.mark.write(last)?;
-        Ok(())
+        self.mark
+            .write(last)
+            .map_err(|error| Error::storage("write the high-water file", &self.dir.hwm(), error))
+    }
+
+    /// False when the journal has no room for them.
+    fn journal(&mut self, entries: &[Entry]) -> Result<bool, Error> {
+        self.journal
+            .append(entries)
+            .map_err(|error| Error::storage("append to", &self.dir.journal(), error))
     }
 
     /// Makes durable what the database has taken, after which the journal may begin anew.
-    fn settle(&mut self) -> Result<(), super::error::Source> {
-        self.reader.current().events().flush()?;
+    fn settle(&mut self) -> Result<(), Error> {
+        let flushed = self.reader.current().events().flush().map_err(Source::from);
         // sled's flush alone may leave data in the drive's cache and the file's size in memory.
-        self.barrier.wait()?;
+        flushed
+            .and_then(|_| Ok(self.barrier.wait()?))
+            .map_err(|error| Error::storage("write", &self.dir.log(), error))?;
         self.journal.restart();
         Ok(())
     }
@@ -228,7 +238,7 @@ impl EventLog for SledLog {
         }
         // Till both have worked.
         self.poisoned = true;
-        self.settle().map_err(|error| Error::storage("write", &self.dir.log(), error))?;
+        self.settle()?;
         self.mark
             .sync()
             .map_err(|error| Error::storage("sync the high-water file", &self.dir.hwm(), error))?;

@@ -147,7 +147,9 @@ impl Failure {
     fn into_error(self, path: &Path) -> Error {
         match self {
             Self::Full(source) | Self::Io(source) => Error::storage("open", path, source),
-            Self::Journal(source) => Error::storage("open", &path.with_file_name("journal"), source),
+            Self::Journal(source) => {
+                Error::storage("open", &path.with_file_name("journal"), source)
+            }
             Self::Unreadable(source) => Error::damaged(path, Damage::Database { source }),
             Self::Damaged(damage) => Error::damaged(path, damage),
             Self::TooNew(found) => {

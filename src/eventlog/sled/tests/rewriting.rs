@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{Rewrite, SledLog};
-use super::{accepting, filled, open, open_with, record, records};
+use super::{accepting, filled, open, open_with, record, records, tamper};
 use crate::domain::{ContentHash, Lsn};
 use crate::eventlog::codec::Chain;
 use crate::eventlog::compact::{Marker, Step};
