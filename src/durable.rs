@@ -10,12 +10,11 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{AtFlags, IFlags, StatxFlags, ioctl_getflags, ioctl_setflags, statx};
 
 /// Creates the directory of a sled database, and has everything sled will create in it written
 /// through (files inherit the attribute). Call it before opening the database, with every open.
@@ -63,13 +62,20 @@ impl Barrier {
     /// Returns when everything that a finished `flush()` of the database wrote is durable. After an
     /// error nobody knows what is: never call it again, stop.
     pub fn wait(&self) -> io::Result<()> {
-        // A file without a name still takes every write, and is gone with its last handle.
-        if self.db.metadata()?.nlink() == 0 {
+        if is_removed(&self.db)? {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the database's file was removed"));
         }
         // Written through, it is already, and asking again would flush the drive a second time.
         if self.write_through { Ok(()) } else { self.db.sync_data() }
     }
+}
+
+/// Whether a file has no name any more. It still takes every write then, and is gone with its last handle.
+pub fn is_removed(file: &File) -> io::Result<bool> {
+    // Nothing else is asked for: after somebody asked for its times, the next write changes them on the
+    // disk, which takes a quarter of what a sync does.
+    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
+    Ok(found.stx_nlink == 0)
 }
 
 /// How long a database handle that was just dropped may still hold the database's lock.
@@ -165,6 +171,18 @@ mod tests {
         let flags = ioctl_getflags(File::open(&file).unwrap());
         assert_eq!(able, flags.is_ok_and(|flags| flags.contains(IFlags::SYNC)));
         assert_eq!(able, sync_writes(&file).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_told_from_one_that_has_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create(&path).unwrap();
+        assert!(!is_removed(&file).unwrap());
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        assert!(!is_removed(&file).unwrap());
+        fs::remove_file(dir.path().join("moved")).unwrap();
+        assert!(is_removed(&file).unwrap());
     }
 
     #[test]

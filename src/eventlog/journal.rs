@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::frame::Entry;
@@ -112,8 +112,7 @@ impl Journal {
         self.group.extend_from_slice(&sum);
         self.file.write_all_at(&self.group, self.at as u64)?;
         self.file.sync_data()?;
-        // A file without a name takes every write, and is gone with its last handle.
-        if self.file.metadata()?.nlink() == 0 {
+        if durable::is_removed(&self.file)? {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the journal was removed"));
         }
         self.at = end;
