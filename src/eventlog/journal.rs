@@ -7,7 +7,7 @@
 //! ([ADR 25](../../docs/adr/0025-journal.md)). `docs/format.md` describes the file.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -56,35 +56,19 @@ impl Journal {
 
     /// What was appended in one piece since the file was begun anew, oldest first, up to the first that
     /// is not whole.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<Entry>> + '_ {
-        let mut at = 0;
-        let mut pass = None;
-        std::iter::from_fn(move || {
-            let (group, of, bytes) = self.group_at(at)?;
-            at += bytes;
-            (*pass.get_or_insert(of) == of).then_some(group)
-        })
-    }
-
-    /// The group at an offset, its pass and how long it is; none when none that is whole is there.
-    fn group_at(&self, at: usize) -> Option<(Vec<Entry>, u64, usize)> {
-        let mut head = [0; HEAD_BYTES];
-        self.file.read_exact_at(&mut head, at as u64).ok()?;
-        let mut rest = head.as_slice();
-        let magic = take::<8>(&mut rest)?;
-        let pass = u64::from_be_bytes(take(&mut rest)?);
-        let length = u32::from_be_bytes(take(&mut rest)?) as usize;
-        if magic != MAGIC || length > FILE_BYTES {
-            return None;
+    pub(super) fn groups(&self) -> io::Result<Vec<Vec<Entry>>> {
+        let mut bytes = Vec::with_capacity(FILE_BYTES);
+        let mut file = &self.file;
+        file.rewind()?;
+        file.take(FILE_BYTES as u64).read_to_end(&mut bytes)?;
+        let (mut rest, mut pass) = (bytes.as_slice(), None);
+        let mut groups = Vec::new();
+        while let Some((group, of)) = group(&mut rest)
+            && *pass.get_or_insert(of) == of
+        {
+            groups.push(group);
         }
-        let mut body = vec![0; length + CHECKSUM_BYTES];
-        self.file.read_exact_at(&mut body, (at + HEAD_BYTES) as u64).ok()?;
-        let (body, sum) = body.split_at_checked(length)?;
-        let whole = [head.as_slice(), body].concat();
-        if sum != checksum(&whole) {
-            return None;
-        }
-        Some((entries(body)?, pass, whole.len() + CHECKSUM_BYTES))
+        Ok(groups)
     }
 
     /// Makes entries durable, all of them or none. False, and nothing was written, when there is no room
@@ -126,6 +110,22 @@ impl Journal {
     }
 }
 
+/// The next group, and its pass; none when none that is whole comes.
+fn group(rest: &mut &[u8]) -> Option<(Vec<Entry>, u64)> {
+    let mut head = *rest;
+    let magic = take::<8>(&mut head)?;
+    let pass = u64::from_be_bytes(take(&mut head)?);
+    let length = u32::from_be_bytes(take(&mut head)?) as usize;
+    let (group, mut left) = rest.split_at_checked(HEAD_BYTES + length)?;
+    let sum = take(&mut left)?;
+    if magic != MAGIC || sum != checksum(group) {
+        return None;
+    }
+    let entries = entries(group.get(HEAD_BYTES..)?)?;
+    *rest = left;
+    Some((entries, pass))
+}
+
 /// The entries of a group; none when it isn't made of entries.
 fn entries(body: &[u8]) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn found(path: &Path) -> Vec<Vec<Entry>> {
-        Journal::open(path).unwrap().groups().collect()
+        Journal::open(path).unwrap().groups().unwrap()
     }
 
     #[test]

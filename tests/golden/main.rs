@@ -32,13 +32,14 @@ const KEEP: [&str; 6] =
     ["--min-free-space", "0", "--result-retention", "keep", "--shutdown-grace", "0s"];
 
 /// The directory of each schema that a version had.
-const DIRECTORIES: [(&str, &[u8]); 6] = [
+const DIRECTORIES: [(&str, &[u8]); 7] = [
     ("1", include_bytes!("../../migrations/0001_initial/directory.tar.gz")),
     ("2", include_bytes!("../../migrations/0002_queues/directory.tar.gz")),
     ("3", include_bytes!("../../migrations/0003_recordings/directory.tar.gz")),
     ("4", include_bytes!("../../migrations/0004_frames/directory.tar.gz")),
     ("5", include_bytes!("../../migrations/0005_compaction/directory.tar.gz")),
     ("6", include_bytes!("../../migrations/0006_packed_frames/directory.tar.gz")),
+    ("7", include_bytes!("../../migrations/0007_journal/directory.tar.gz")),
 ];
 
 /// Opens the directory that is packed in `packed` with today's program, and asks for everything.

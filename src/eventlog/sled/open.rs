@@ -140,7 +140,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 impl Failure {
-    fn of_journal(error: io::Error) -> Self {
+    pub(super) fn of_journal(error: io::Error) -> Self {
         if is_full(&error) { Self::Full(error.into()) } else { Self::Journal(error.into()) }
     }
 

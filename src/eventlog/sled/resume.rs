@@ -15,7 +15,7 @@ pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Res
     guard::catching(|| {
         let Some(mut last) = last(path, database)? else { return Ok(()) };
         let before = last;
-        for group in journal.groups() {
+        for group in journal.groups().map_err(Failure::of_journal)? {
             let Some((first, _)) = group.first() else { continue };
             if *first <= last {
                 continue;

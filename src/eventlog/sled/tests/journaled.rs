@@ -52,6 +52,30 @@ fn what_the_database_did_not_write_down_is_in_the_journal() {
 }
 
 #[test]
+fn the_journal_begins_anew_only_when_the_database_has_it_all() {
+    // With the mark, and when it is full.
+    let large: Vec<Record> = (11..=2_810).map(|lsn| record(lsn, 3_500)).collect();
+    for first in [records(11..=60), large] {
+        let dir = journaled_by(10, 10);
+        let (mut log, _) = open(dir.path()).unwrap();
+        for part in first.chunks(50) {
+            log.append(part).unwrap();
+        }
+        if first.len() == 50 {
+            log.sync_mark().unwrap();
+        }
+        // As a power cut leaves it: what it was not told to write down, it didn't.
+        let kept = kept_database(dir.path());
+        let next = first.last().unwrap().lsn.next().0;
+        log.append(&records(next..=next + 9)).unwrap();
+        drop(log);
+        put_back(&kept, dir.path());
+        let (_, found) = open(dir.path()).unwrap();
+        assert_eq!(found, [records(1..=10), first, records(next..=next + 9)].concat());
+    }
+}
+
+#[test]
 fn the_journal_makes_up_for_a_lost_end() {
     let dir = journaled_by(10, 2_000);
     let file = File::options().write(true).open(db(&dir)).unwrap();
