@@ -306,7 +306,7 @@ fn a_damaged_journal_loses_nothing_unseen() {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut refused, mut whole) = (0, 0);
     for harm in [flip as Harm, tear] {
-        for _ in 0..damages() / 4 + 1 {
+        for _ in 0..damages().div_ceil(4) {
             let folder = tempfile::tempdir().unwrap();
             let data = folder.path();
             let service = Service::start(data, &OPTIONS);
