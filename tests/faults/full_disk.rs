@@ -14,8 +14,9 @@ use crate::stops::within;
 use crate::witness::missing;
 use crate::workers::{Temper, Worker, action, content};
 
-/// The second is still more than what giving up the ballast frees.
-const OPTIONS: [&str; 4] = ["--min-free-space", "110MiB", "--slots", "2"];
+/// The first is more than is uploaded between two looks at the free space, which come every second. The
+/// second is still more than what giving up the ballast frees.
+const OPTIONS: [&str; 4] = ["--min-free-space", "400MiB", "--slots", "2"];
 const OPTIONS_AFTER: [&str; 4] = ["--min-free-space", "80MiB", "--slots", "2"];
 
 /// Writes until not a byte fits any more.
@@ -38,7 +39,7 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_full_disk_refuses_work_and_loses_nothing() {
-    let Some(disk) = disk(512) else { return };
+    let Some(disk) = disk(1_024) else { return };
     let data = disk.path().join("data");
     let service = Service::start(&data, &OPTIONS);
     let http = Http::new(service.url());
@@ -50,7 +51,7 @@ fn a_full_disk_refuses_work_and_loses_nothing() {
 
     // Nearly full: told so, and everything else goes on.
     let refused = loop {
-        assert!(acknowledged.len() < 512, "more than the disk holds");
+        assert!(acknowledged.len() < 1_024, "more than the disk holds");
         let bytes = content(acknowledged.len() as u64, 1 << 20);
         let id = ChunkId::of(&bytes);
         let reply = http.put_chunk(&id.to_string(), bytes).unwrap();

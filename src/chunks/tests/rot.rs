@@ -1,5 +1,8 @@
 //! Pages that rot while the store is open.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use super::*;
 
 /// A chunk that lies beside another in the order of names: their first bytes are the same.
@@ -9,19 +12,17 @@ fn beside(id: ChunkId) -> Vec<u8> {
     seeds.find_map(|seed| Some(seed.to_le_bytes().repeat(10)).filter(near)).unwrap()
 }
 
-/// Changes one byte of this content, wherever the database has written it.
+/// Changes one byte of this content, wherever the database has written it, and nothing else: it may be
+/// writing.
 fn rot(dir: &Path, content: &[u8]) {
-    let file = dir.join("g000001/db");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let mut from = 0;
-    let find = |bytes: &[u8]| bytes.windows(content.len()).position(|part| part == content);
-    while let Some(found) = find(&bytes[from..]) {
-        from += found;
-        bytes[from] ^= 1;
-        from += 1;
+    let file = File::options().read(true).write(true).open(dir.join("g000001/db")).unwrap();
+    let bytes = std::fs::read(dir.join("g000001/db")).unwrap();
+    let all = bytes.windows(content.len()).enumerate().filter(|(_, part)| *part == content);
+    let places: Vec<usize> = all.map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "it is not there");
+    for at in places {
+        file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
     }
-    assert!(from > 0, "it is not there");
-    std::fs::write(&file, bytes).unwrap();
 }
 
 /// A store whose first generation has a page that rotted where the second value is to be written.
@@ -29,12 +30,13 @@ fn rotten(dir: &Path) -> (Store, Vec<u8>) {
     let options =
         Options { piece_bytes: 64, cache_bytes: 64 << 10, generation_bytes: 1 << 30, ..small() };
     let store = open(dir, options);
-    let hit = content(60, 0);
-    let id = store.put_unnamed(&hit).unwrap();
     // Of very many pages.
     let large = store.put_unnamed(&content(1 << 20, 1)).unwrap();
+    // Behind it in the order of names, and later: so that at most its last pieces are in that page, too.
+    let all = (2..).map(|seed| content(60, seed));
+    let hit = all.into_iter().find(|bytes| ChunkId::of(bytes) > large).unwrap();
+    let id = store.put_unnamed(&hit).unwrap();
     rot(dir, &hit);
-    // Its last pieces may be in that page, too.
     let mut most = vec![0; (1 << 20) - (16 << 10)];
     for _ in 0..5 {
         store.read(&large).unwrap().read_exact(&mut most).unwrap();
