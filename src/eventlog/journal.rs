@@ -103,6 +103,12 @@ impl Journal {
         Ok(true)
     }
 
+    /// At a clean stop: takes away what is durable elsewhere, if that is all.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        // Nobody needs this to be durable.
+        if self.at == 0 { self.file.write_all_at(&[0; HEAD_BYTES], 0) } else { Ok(()) }
+    }
+
     /// Begins anew: everything that was appended is durable elsewhere.
     pub(super) fn restart(&mut self) {
         self.at = 0;
@@ -190,6 +196,18 @@ mod tests {
         assert_eq!(found(&path), [group(7, 100)]);
         Journal::open(&path).unwrap().append(&group(9, 100)).unwrap();
         assert_eq!(found(&path), [group(9, 100)]);
+    }
+
+    #[test]
+    fn what_is_not_durable_elsewhere_is_not_cleared() {
+        let (_dir, path) = journal();
+        let mut journal = Journal::open(&path).unwrap();
+        journal.append(&group(1, 100)).unwrap();
+        journal.clear().unwrap();
+        assert_eq!(found(&path), [group(1, 100)]);
+        journal.restart();
+        journal.clear().unwrap();
+        assert_eq!(found(&path), Vec::<Vec<Entry>>::new());
     }
 
     #[test]

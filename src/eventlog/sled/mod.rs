@@ -203,6 +203,17 @@ impl SledLog {
     }
 }
 
+impl Drop for SledLog {
+    /// After a clean stop the database is all there is to the log.
+    fn drop(&mut self) {
+        if !self.poisoned
+            && let Err(error) = self.journal.clear()
+        {
+            tracing::warn!(%error, "cannot clear the journal");
+        }
+    }
+}
+
 impl EventLog for SledLog {
     fn append(&mut self, records: &[Record]) -> Result<(), Error> {
         if self.poisoned {

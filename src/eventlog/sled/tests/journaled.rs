@@ -77,7 +77,8 @@ fn the_journal_begins_anew_only_when_the_database_has_it_all() {
 
 #[test]
 fn the_journal_makes_up_for_a_lost_end() {
-    let dir = journaled_by(10, 2_000);
+    let dir = journaled_by(10, 10);
+    append(dir.path(), 11..=2_000, 10);
     let file = File::options().write(true).open(db(&dir)).unwrap();
     file.set_len(file.metadata().unwrap().len() - 64 * 1_024).unwrap();
     let (log, found) = open(dir.path()).unwrap();
