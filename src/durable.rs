@@ -78,6 +78,11 @@ pub fn is_removed(file: &File) -> io::Result<bool> {
     Ok(found.stx_nlink == 0)
 }
 
+/// Whether something failed for want of disk space.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// How long a database handle that was just dropped may still hold the database's lock.
 const UNLOCK_TRIES: u32 = 200;
 const UNLOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -51,6 +51,28 @@ fn encode(records: &[Record]) -> Vec<Vec<u8>> {
     values.collect()
 }
 
+/// Opens the log below `path`, and gives the records it found.
+fn open(path: &Path) -> (SledLog, Vec<Record>) {
+    let data = Arc::new(DataDir::lock(path).unwrap());
+    let mut found = Vec::new();
+    let log = SledLog::open(&data, OpenOptions::default(), |record| {
+        found.push(record);
+        Ok::<_, String>(())
+    });
+    (log.unwrap(), found)
+}
+
+/// Whether the log below `path` holds the first of the samples, and takes another record. How many it held.
+fn goes_on(path: &Path) -> usize {
+    let (mut log, found) = open(path);
+    assert_eq!(found, samples::records()[..found.len()]);
+    let next = Record { lsn: log.last().next(), ..found[0].clone() };
+    log.append(std::slice::from_ref(&next)).unwrap();
+    drop(log);
+    assert_eq!(open(path).1.last(), Some(&next));
+    found.len()
+}
+
 #[test]
 fn every_log_is_still_read() {
     for file in ALL {
@@ -76,18 +98,9 @@ fn the_same_records_give_the_same_bytes() {
 #[test]
 fn an_old_log_lives_in_a_database_of_today() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |found: &mut Vec<Record>| {
-        let data = Arc::new(DataDir::lock(dir.path()).unwrap());
-        SledLog::open(&data, OpenOptions::default(), |record| {
-            found.push(record);
-            Ok::<_, String>(())
-        })
-    };
     let old = decode(&values(INITIAL));
-    open(&mut Vec::new()).unwrap().append(&old).unwrap();
-    let mut found = Vec::new();
-    open(&mut found).unwrap();
-    assert_eq!(found, old);
+    open(dir.path()).0.append(&old).unwrap();
+    assert_eq!(open(dir.path()).1, old);
 }
 
 /// Of schema 4 on, a fixture is the entries of the tree themselves, each with its key.
@@ -106,23 +119,7 @@ fn a_log_of_frames_is_still_read_and_goes_on() {
         }
         db.flush().unwrap();
     }
-    let open = |found: &mut Vec<Record>| {
-        let data = Arc::new(DataDir::lock(dir.path()).unwrap());
-        SledLog::open(&data, OpenOptions::default(), |record| {
-            found.push(record);
-            Ok::<_, String>(())
-        })
-    };
-    let mut found = Vec::new();
-    let mut log = open(&mut found).unwrap();
-    assert_eq!(found, samples::records()[..found.len()]);
-    assert!(entries.len() < found.len() / 2, "most lie in frames");
-    let next = Record { lsn: log.last().next(), ..found[0].clone() };
-    log.append(std::slice::from_ref(&next)).unwrap();
-    drop(log);
-    found.clear();
-    drop(open(&mut found).unwrap());
-    assert_eq!(found.last(), Some(&next));
+    assert!(entries.len() < goes_on(dir.path()) / 2, "most lie in frames");
 }
 
 /// Of schema 5 on, a fixture is the trees themselves, each as its entries.
@@ -141,9 +138,8 @@ const STATE: &[u8] = b"the views know what this is";
 
 /// A log of all samples, compacted: of the oldest records every other one is kept.
 fn compact(path: &Path) {
-    let data = Arc::new(DataDir::lock(path).unwrap());
-    let log = SledLog::open(&data, OpenOptions::default(), |_| Ok::<_, String>(()));
-    let mut log = log.unwrap();
+    let (mut log, _) = open(path);
+    let data = log.dir().unwrap();
     log.append(&samples::records()).unwrap();
     let (old, end) = (log.reader(), Lsn(FIRST.0 - 1));
     let chain = Chain::of(end, &old.value(end).unwrap().unwrap());
@@ -203,13 +199,7 @@ fn check_compacted(fixture: &Trees) {
         }
         db.flush().unwrap();
     }
-    let mut found = Vec::new();
-    let data = Arc::new(DataDir::lock(dir.path()).unwrap());
-    let log = SledLog::open(&data, OpenOptions::default(), |record| {
-        found.push(record);
-        Ok::<_, String>(())
-    });
-    let mut log = log.unwrap();
+    let (mut log, found) = open(dir.path());
     let all = samples::records();
     let (folded, left) = all.split_at(usize::try_from(FIRST.0).unwrap() - 1);
     assert_eq!(found, left[..found.len()]);
@@ -232,23 +222,7 @@ fn check_compacted(fixture: &Trees) {
 fn a_journal_is_still_read_and_its_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("journal"), JOURNAL).unwrap();
-    let open = |found: &mut Vec<Record>| {
-        let data = Arc::new(DataDir::lock(dir.path()).unwrap());
-        SledLog::open(&data, OpenOptions::default(), |record| {
-            found.push(record);
-            Ok::<_, String>(())
-        })
-    };
-    let mut found = Vec::new();
-    let mut log = open(&mut found).unwrap();
-    assert_eq!(found, samples::records()[..found.len()]);
-    assert!(found.len() > 40);
-    let next = Record { lsn: log.last().next(), ..found[0].clone() };
-    log.append(std::slice::from_ref(&next)).unwrap();
-    drop(log);
-    found.clear();
-    drop(open(&mut found).unwrap());
-    assert_eq!(found.last(), Some(&next));
+    assert!(goes_on(dir.path()) > 40);
 }
 
 #[test]

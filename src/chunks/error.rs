@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::domain::ChunkId;
+use crate::durable;
 
 /// Why the chunk store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +103,6 @@ impl Error {
 
     /// Whether it failed for want of disk space.
     pub fn is_disk_full(&self) -> bool {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = next {
             let io = match error.downcast_ref() {
@@ -110,9 +110,7 @@ impl Error {
                 _ => error.downcast_ref(),
             };
             // Where the database panicked there is only the text of the error.
-            if io.is_some_and(|io: &io::Error| full.contains(&io.kind()))
-                || error.to_string().contains("StorageFull")
-            {
+            if io.is_some_and(durable::is_full) || error.to_string().contains("StorageFull") {
                 return true;
             }
             next = error.source();

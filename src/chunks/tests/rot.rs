@@ -15,8 +15,9 @@ fn beside(id: ChunkId) -> Vec<u8> {
 /// Changes one byte of this content, wherever the database has written it, and nothing else: it may be
 /// writing.
 fn rot(dir: &Path, content: &[u8]) {
-    let file = File::options().read(true).write(true).open(dir.join("g000001/db")).unwrap();
-    let bytes = std::fs::read(dir.join("g000001/db")).unwrap();
+    let path = dir.join("g000001/db");
+    let file = File::options().write(true).open(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
     let all = bytes.windows(content.len()).enumerate().filter(|(_, part)| *part == content);
     let places: Vec<usize> = all.map(|(at, _)| at).collect();
     assert!(!places.is_empty(), "it is not there");
@@ -33,8 +34,8 @@ fn rotten(dir: &Path) -> (Store, Vec<u8>) {
     // Of very many pages.
     let large = store.put_unnamed(&content(1 << 20, 1)).unwrap();
     // Behind it in the order of names, and later: so that at most its last pieces are in that page, too.
-    let all = (2..).map(|seed| content(60, seed));
-    let hit = all.into_iter().find(|bytes| ChunkId::of(bytes) > large).unwrap();
+    let mut all = (2..).map(|seed| content(60, seed));
+    let hit = all.find(|bytes| ChunkId::of(bytes) > large).unwrap();
     let id = store.put_unnamed(&hit).unwrap();
     rot(dir, &hit);
     let mut most = vec![0; (1 << 20) - (16 << 10)];

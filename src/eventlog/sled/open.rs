@@ -134,14 +134,13 @@ pub(super) enum Failure {
     TooNew(u32),
 }
 
-/// Whether it failed for want of disk space.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl Failure {
     pub(super) fn of_journal(error: io::Error) -> Self {
-        if is_full(&error) { Self::Full(error.into()) } else { Self::Journal(error.into()) }
+        if durable::is_full(&error) {
+            Self::Full(error.into())
+        } else {
+            Self::Journal(error.into())
+        }
     }
 
     fn into_error(self, path: &Path) -> Error {
@@ -162,7 +161,7 @@ impl Failure {
 impl From<::sled::Error> for Failure {
     fn from(error: ::sled::Error) -> Self {
         match &error {
-            ::sled::Error::Io(io) if is_full(io) => Self::Full(error.into()),
+            ::sled::Error::Io(io) if durable::is_full(io) => Self::Full(error.into()),
             ::sled::Error::Io(_) => Self::Io(error.into()),
             _ => Self::Unreadable(error.into()),
         }

@@ -6,15 +6,14 @@ use super::guard;
 use super::open::{Database, Failure};
 use super::{insert, records};
 use crate::domain::Lsn;
-use crate::eventlog::frame::{Entry, Records};
 use crate::eventlog::journal::Journal;
 
 /// Brings the database up to what is durable in the journal. That it holds together is for whoever opens
 /// it to check; where its end can't be read, nothing is added.
 pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Result<(), Failure> {
     guard::catching(|| {
-        let Some(mut last) = last(path, database)? else { return Ok(()) };
-        let before = last;
+        let Some(before) = end_of(path, database)? else { return Ok(()) };
+        let mut last = before;
         for group in journal.groups().map_err(Failure::of_journal)? {
             let Some((first, _)) = group.first() else { continue };
             if *first <= last {
@@ -25,8 +24,8 @@ pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Res
                 tracing::warn!(last = last.0, next = first.0, "the journal begins too late");
                 break;
             }
-            last = end(&group).unwrap_or(last);
             insert(&database.events, group)?;
+            last = end_of(path, database)?.unwrap_or(last);
         }
         if last > before {
             database.events.flush()?;
@@ -37,17 +36,10 @@ pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Res
 }
 
 /// The last record of the database; none when that can't be read.
-fn last(path: &Path, database: &Database) -> Result<Option<Lsn>, Failure> {
+fn end_of(path: &Path, database: &Database) -> Result<Option<Lsn>, Failure> {
     let Some((key, entry)) = database.events.last()? else {
         return Ok(Some(database.head.as_ref().map_or(Lsn::ZERO, |base| base.lsn)));
     };
     let Ok(records) = records(path, &key, &entry) else { return Ok(None) };
     Ok(records.last().and_then(|record| record.ok().map(|(lsn, _)| lsn)))
-}
-
-/// The last record of a group.
-fn end(group: &[Entry]) -> Option<Lsn> {
-    let (first, entry) = group.last()?;
-    let record = Records::of(*first, entry.clone().into()).last()?;
-    record.ok().map(|(lsn, _)| lsn)
 }

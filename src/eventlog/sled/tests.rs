@@ -59,14 +59,8 @@ fn filled(count: u64) -> tempfile::TempDir {
     filled_by(10, count)
 }
 
-/// Without its journal, which would make up for what is damaged.
+/// Its journal is empty, as after a clean stop.
 fn filled_by(batch: usize, count: u64) -> tempfile::TempDir {
-    let dir = journaled_by(batch, count);
-    fs::remove_file(dir.path().join("journal")).unwrap();
-    dir
-}
-
-fn journaled_by(batch: usize, count: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, found) = open(dir.path()).unwrap();
     assert!(found.is_empty() && log.last() == Lsn::ZERO);

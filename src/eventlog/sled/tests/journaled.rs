@@ -36,7 +36,7 @@ fn append(path: &Path, lsns: std::ops::RangeInclusive<u64>, batch: usize) {
 #[test]
 fn what_the_database_did_not_write_down_is_in_the_journal() {
     for batch in [1, 7, 90] {
-        let dir = journaled_by(10, 40);
+        let dir = filled_by(10, 40);
         let kept = kept_database(dir.path());
         append(dir.path(), 41..=130, batch);
         put_back(&kept, dir.path());
@@ -46,7 +46,6 @@ fn what_the_database_did_not_write_down_is_in_the_journal() {
         log.append(&records(131..=140)).unwrap();
         log.sync_mark().unwrap();
         drop(log);
-        fs::remove_file(dir.path().join("journal")).unwrap();
         assert_eq!(open(dir.path()).unwrap().1, records(1..=140));
     }
 }
@@ -56,7 +55,7 @@ fn the_journal_begins_anew_only_when_the_database_has_it_all() {
     // With the mark, and when it is full.
     let large: Vec<Record> = (11..=2_810).map(|lsn| record(lsn, 3_500)).collect();
     for first in [records(11..=60), large] {
-        let dir = journaled_by(10, 10);
+        let dir = filled_by(10, 10);
         let (mut log, _) = open(dir.path()).unwrap();
         for part in first.chunks(50) {
             log.append(part).unwrap();
@@ -77,7 +76,7 @@ fn the_journal_begins_anew_only_when_the_database_has_it_all() {
 
 #[test]
 fn the_journal_makes_up_for_a_lost_end() {
-    let dir = journaled_by(10, 10);
+    let dir = filled_by(10, 10);
     append(dir.path(), 11..=2_000, 10);
     let file = File::options().write(true).open(db(&dir)).unwrap();
     file.set_len(file.metadata().unwrap().len() - 64 * 1_024).unwrap();
@@ -89,7 +88,7 @@ fn the_journal_makes_up_for_a_lost_end() {
 
 #[test]
 fn what_was_appended_in_one_piece_is_taken_from_it_in_one_piece() {
-    let dir = journaled_by(10, 10);
+    let dir = filled_by(10, 10);
     let kept = kept_database(dir.path());
     append(dir.path(), 11..=40, 15);
     put_back(&kept, dir.path());
@@ -104,7 +103,7 @@ fn what_was_appended_in_one_piece_is_taken_from_it_in_one_piece() {
 
 #[test]
 fn a_journal_of_later_records_does_not_hide_those_between() {
-    let dir = journaled_by(10, 20);
+    let dir = filled_by(10, 20);
     let kept = kept_database(dir.path());
     append(dir.path(), 21..=30, 10);
     append(dir.path(), 31..=40, 10);
@@ -124,7 +123,7 @@ fn a_journal_of_later_records_does_not_hide_those_between() {
 
 #[test]
 fn what_is_larger_than_the_journal_is_durable_all_the_same() {
-    let dir = journaled_by(10, 10);
+    let dir = filled_by(10, 10);
     let large: Vec<Record> = (11..=2_810).map(|lsn| record(lsn, 3_500)).collect();
     let (mut log, _) = open(dir.path()).unwrap();
     log.append(&large).unwrap();
@@ -139,7 +138,7 @@ fn what_is_larger_than_the_journal_is_durable_all_the_same() {
 
 #[test]
 fn without_its_journal_the_log_takes_nothing() {
-    let dir = journaled_by(10, 10);
+    let dir = filled_by(10, 10);
     let (mut log, _) = open(dir.path()).unwrap();
     fs::remove_file(dir.path().join("journal")).unwrap();
     let failed = log.append(&records(11..=12)).unwrap_err();
