@@ -7,6 +7,8 @@
 //! attribute `S` (as after `chattr +S`): then every write of sled is on the disk when it returns.
 //! `docs/adr/0002-durable-writes.md` has the measurements.
 
+mod stalled;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,6 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, IFlags, StatxFlags, ioctl_getflags, ioctl_setflags, statx};
+
+pub use self::stalled::{flush, waiting};
 
 /// Creates the directory of a sled database, and has everything sled will create in it written
 /// through (files inherit the attribute). Call it before opening the database, with every open.

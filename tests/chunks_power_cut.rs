@@ -37,17 +37,22 @@ fn no_acknowledged_chunk_is_lost_when_the_power_is_cut() {
     for round in 0..10_u64 {
         let store = Store::open(&path, options()).unwrap();
         let (sender, acknowledged) = mpsc::channel();
+        let before = survived.len();
+        let enough = 15 + usize::try_from(round).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..3 {
                 let (store, sender) = (&store, sender.clone());
                 let first_seed = (round * 3 + thread) * 1_000_000;
                 scope.spawn(move || upload(store, first_seed, &sender));
             }
-            survived.extend(acknowledged.iter().take(15 + usize::try_from(round).unwrap()));
+            // They end when the uploads do.
+            drop(sender);
+            survived.extend(acknowledged.iter().take(enough));
             // Not what is answered during the cut: a sync under way may report a success then.
             survived.extend(acknowledged.try_iter());
             disk.cut();
         });
+        assert!(survived.len() - before >= enough, "uploads failed before the cut");
         drop(store);
         disk.restart();
         let store = Store::open(&path, options()).unwrap();
@@ -102,6 +107,8 @@ fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected
     for round in 0..6_u64 {
         let store = Store::open(&path, options()).unwrap();
         let (sender, acknowledged) = mpsc::channel();
+        let before = survived.len();
+        let enough = 40 + 9 * usize::try_from(round).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..2 {
                 let (store, sender, referred) = (&store, sender.clone(), &referred);
@@ -121,10 +128,11 @@ fn no_chunk_referred_to_is_lost_when_the_power_is_cut_while_others_are_collected
                     std::thread::yield_now();
                 }
             });
-            survived.extend(acknowledged.iter().take(40 + 9 * usize::try_from(round).unwrap()));
+            drop(sender);
+            survived.extend(acknowledged.iter().take(enough));
             disk.cut();
         });
-        drop(sender);
+        assert!(survived.len() - before >= enough, "uploads failed before the cut");
         drop(store);
         disk.restart();
         let store = Store::open(&path, options()).unwrap();

@@ -147,7 +147,7 @@ impl Generation {
             let time = i64::from_be_bytes(value.try_into().ok()?);
             Some(Fact::Wanted(Timestamp(time)))
         };
-        guard("read the manifests", || {
+        self.call("read the manifests", || {
             for (tree, decode) in [(&self.manifests, held), (&self.wants, wanted)] {
                 for entry in tree {
                     let (key, value) = entry?;
@@ -166,7 +166,7 @@ impl Generation {
 
     /// Payload of the chunks that were forgotten here, in bytes.
     pub(super) fn forgotten_bytes(&self) -> Result<u64, Error> {
-        let value = guard("read how much was forgotten", || self.db.get(FORGOTTEN))?;
+        let value = self.call("read how much was forgotten", || self.db.get(FORGOTTEN))?;
         let bytes = value.and_then(|value| Some(u64::from_be_bytes((*value).try_into().ok()?)));
         Ok(bytes.unwrap_or(0))
     }
@@ -180,7 +180,7 @@ impl Generation {
         bytes: &[u8],
         piece_bytes: u32,
     ) -> Result<(), Error> {
-        guard("write pieces", || {
+        self.call("write pieces", || {
             // A leaf splits at 17 entries and each split writes all of them anew: inserted one by
             // one, pieces are written about four times. So the leaves are made with empty values;
             // each ends up with 8 or 9 entries, which is fewer than the 10 updates after which
@@ -198,14 +198,14 @@ impl Generation {
         let written = bytes.len() as u64;
         if self.ahead_bytes.fetch_add(written, Ordering::Relaxed) + written >= AHEAD_BYTES_MAX {
             self.ahead_bytes.store(0, Ordering::Relaxed);
-            guard("write pieces", || self.db.flush())?;
+            self.call("write pieces", || self.db.flush())?;
         }
         Ok(())
     }
 
     /// Drops the pieces `from..to`. Not durable: after a crash they may be there again, unused.
     pub(super) fn remove_pieces(&self, id: &ChunkId, from: u32, to: u32) -> Result<(), Error> {
-        guard("remove pieces", || {
+        self.call("remove pieces", || {
             for index in from..to {
                 self.pieces.remove(piece_key(id, index))?;
             }
@@ -215,7 +215,7 @@ impl Generation {
 
     /// One piece, if it is there.
     pub(super) fn piece(&self, id: &ChunkId, index: u32) -> Result<Option<sled::IVec>, Error> {
-        guard("read a piece", || {
+        self.call("read a piece", || {
             let key = piece_key(id, index);
             let piece = self.pieces.get(key)?;
             // The engine looks for what may leave its cache at every 64th access to one of 256
@@ -228,7 +228,7 @@ impl Generation {
 
     /// Writes facts and returns when they, and all pieces written before, are durable.
     pub(super) fn commit(&self, facts: &[(ChunkId, Fact)]) -> Result<(), Error> {
-        guard("commit chunks", || {
+        self.call("commit chunks", || {
             for (id, fact) in facts {
                 match fact {
                     Fact::Held(manifest) => {
@@ -248,7 +248,7 @@ impl Generation {
     /// their pieces anew.
     pub(super) fn forget_all(&self, ids: &[ChunkId], bytes: u64) -> Result<(), Error> {
         let forgotten = self.forgotten_bytes()?.saturating_add(bytes);
-        guard("forget chunks", || {
+        self.call("forget chunks", || {
             for id in ids {
                 self.manifests.remove(id.0.as_bytes())?;
             }
@@ -260,7 +260,7 @@ impl Generation {
     }
 
     fn sync(&self) -> Result<(), Error> {
-        guard("flush chunks", || self.db.flush())?;
+        self.call("flush chunks", || self.db.flush())?;
         self.barrier
             .wait()
             .map_err(|e| Error::Database { operation: "sync chunks", source: e.into() })
@@ -268,7 +268,17 @@ impl Generation {
 
     /// Takes a chunk out of the manifests. Not durable.
     pub(super) fn forget(&self, id: &ChunkId) -> Result<(), Error> {
-        guard("forget a chunk", || self.manifests.remove(id.0.as_bytes())).map(drop)
+        self.call("forget a chunk", || self.manifests.remove(id.0.as_bytes())).map(drop)
+    }
+
+    /// Runs one use of the database, of which any may wait for writes: what leaves the cache must be on
+    /// the disk.
+    fn call<T>(
+        &self,
+        operation: &'static str,
+        action: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T, Error> {
+        guard(operation, || durable::waiting(&self.db, action))
     }
 
     /// Closes it. After a failed write sled panics here: it can't write its last buffer either.

@@ -19,6 +19,8 @@ mod queues;
 #[path = "../../migrations/0003_recordings/up.rs"]
 mod recordings;
 
+use crate::durable;
+
 /// The schema this program writes: the number of the last step.
 pub(super) const SCHEMA: u32 = 7;
 
@@ -72,7 +74,7 @@ pub(super) fn run(db: &::sled::Db, stored: Option<u32>) -> ::sled::Result<()> {
     for (schema, step) in STEPS.into_iter().filter(|(schema, _)| *schema > stored) {
         step(db)?;
         db.open_tree(META)?.insert(SCHEMA_KEY, &schema.to_be_bytes())?;
-        db.flush()?;
+        durable::flush(db)?;
     }
     Ok(())
 }

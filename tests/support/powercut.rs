@@ -15,6 +15,9 @@ const CUT: &str = "import fcntl, os, struct, sys
 if sys.stdin.readline():
     fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
+/// Each takes a millisecond or two.
+const UNMOUNT_TRIES_MAX: u32 = 5_000;
+
 /// The mounted file system. Goes away when dropped.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -49,9 +52,14 @@ impl Disk {
         assert!(cutter.wait().unwrap().success());
     }
 
-    /// Turns it on again, with what had reached the disk. All files must be closed.
+    /// Turns it on again, with what had reached the disk. All files must be closed, or about to be: by the
+    /// last threads of a database that was dropped, or by a child between its fork and its program.
     pub(crate) fn restart(&self) {
-        run(Command::new("umount").arg(self.path())).unwrap();
+        let mut tries = 0;
+        while let Err(error) = run(Command::new("umount").arg(self.path())) {
+            tries += 1;
+            assert!(error.contains("busy") && tries < UNMOUNT_TRIES_MAX, "{error}");
+        }
         self.mount().unwrap();
     }
 

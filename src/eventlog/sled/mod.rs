@@ -22,7 +22,7 @@ use super::hwm::{HighWater, Mark};
 use super::journal::Journal;
 use super::{DataDir, Error, EventLog, LogReader, Source};
 use crate::domain::{Lsn, Record};
-use crate::durable::Barrier;
+use crate::durable::{self, Barrier};
 
 pub use self::adopt::{Adopted, Replaced};
 pub use self::inspect::Inspected;
@@ -193,7 +193,7 @@ impl SledLog {
 
     /// Makes durable what the database has taken, after which the journal may begin anew.
     fn settle(&mut self) -> Result<(), Error> {
-        let flushed = self.reader.current().events().flush().map_err(Source::from);
+        let flushed = durable::flush(self.reader.current().db()).map_err(Source::from);
         // sled's flush alone may leave data in the drive's cache and the file's size in memory.
         flushed
             .and_then(|_| Ok(self.barrier.wait()?))

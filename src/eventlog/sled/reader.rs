@@ -63,6 +63,10 @@ impl Generation {
         &self.database.events
     }
 
+    pub(super) fn db(&self) -> &::sled::Db {
+        &self.database.db
+    }
+
     pub(super) fn path(&self) -> &std::path::Path {
         &self.path
     }

@@ -6,6 +6,7 @@ use super::guard;
 use super::open::{Database, Failure};
 use super::{insert, records};
 use crate::domain::Lsn;
+use crate::durable;
 use crate::eventlog::journal::Journal;
 
 /// Brings the database up to what is durable in the journal. That it holds together is for whoever opens
@@ -28,7 +29,7 @@ pub(super) fn resume(path: &Path, database: &Database, journal: &Journal) -> Res
             last = end_of(path, database)?.unwrap_or(last);
         }
         if last > before {
-            database.events.flush()?;
+            durable::flush(&database.db)?;
             tracing::info!(from = before.next().0, to = last.0, "took records from the journal");
         }
         Ok(())

@@ -138,7 +138,7 @@ impl Rewrite {
         let written = guard::catching(|| {
             let meta = database.db.open_tree(migrate::META)?;
             meta.insert(migrate::BASE_KEY, base.to_bytes())?;
-            database.db.flush()
+            durable::flush(&database.db)
         });
         written.map_err(|panic| self.failed(panic))?.map_err(|error| self.failed(error))?;
         if let Some(database) = &mut self.database {
@@ -243,7 +243,7 @@ impl Rewrite {
 
     fn sync(&self) -> Result<Barrier, Error> {
         let database = self.database()?;
-        let flushed = guard::catching(|| database.db.flush());
+        let flushed = guard::catching(|| durable::flush(&database.db));
         flushed.map_err(|panic| self.failed(panic))?.map_err(|error| self.failed(error))?;
         Barrier::of(&self.path()).map_err(|error| self.failed(error))
     }
