@@ -211,8 +211,8 @@ fn violations(source: &Source) -> Vec<String> {
             say(number, format!("pure code may not say {word}"));
         }
         let sled = contains_word(line, "sled::") && !line.contains("self::sled");
-        if sled && !["eventlog", "chunks"].contains(&source.module.as_str()) {
-            say(number, "only eventlog and chunks may use sled".into());
+        if sled && !["eventlog", "chunks", "durable"].contains(&source.module.as_str()) {
+            say(number, "only eventlog, chunks and durable may use sled".into());
         }
         if contains_word(line, "warp::") && source.module != "http" {
             say(number, "only http may use warp".into());
@@ -327,7 +327,7 @@ fn planted_violations_are_caught() {
         (
             "engine",
             "sled::open(path)",
-            "src/engine/planted.rs:1: only eventlog and chunks may use sled",
+            "src/engine/planted.rs:1: only eventlog, chunks and durable may use sled",
         ),
         ("cli", "warp::path()", "src/cli/planted.rs:1: only http may use warp"),
         ("new", "", "src/new/planted.rs:1: module new is not in the import table"),
